@@ -5,6 +5,8 @@ export interface PatchedModule {
   readonly package: string;
   readonly version: string;
   readonly file: string;
+  /** A file behind the entry module: only some of them hold something to patch. */
+  readonly inner?: boolean;
 }
 
 /** The load-time patches of one library: data and one function. */
@@ -43,6 +45,9 @@ export interface Recorder {
   engine(engine: Engine): void;
 }
 
+/** Functions that re-bind the function declarations of an ES module, by name; a call throws where that cannot be. */
+export type Setters = { readonly [name: string]: (value: unknown) => void };
+
 /** Where eyes, instrumentations and the agent of one thread meet; one per thread, also with two copies installed. */
 export interface Hub {
   /** Undefined: nobody listens, an instrumentation builds no event. */
@@ -52,10 +57,16 @@ export interface Hub {
   readonly targets: TargetReport[];
   /** Whether an instrumentation is wanted; decided once by configuration. */
   enabled: (engine: string) => boolean;
-  /** Called after the first target was patched, and after every report. */
+  /** Called after every new report. */
   onTarget: ((report: TargetReport) => void) | undefined;
+  /** Called when an engine becomes live, before it stands in `engines` and the recorder hears of it. */
+  onLive: ((engine: Engine) => void) | undefined;
+  /** What the code appended to a target's modules calls; undefined where no loader is installed. */
+  loaded: ((url: string, exports: unknown, setters?: Setters) => void) | undefined;
   /** The one door behind all eyes: never throws, any number of times for the same module. */
   offer(patch: EnginePatch, exports: unknown, module: PatchedModule, eye: string): void;
+  /** Keeps one report per copy of a library: of its entry module where that was seen, and of success rather than failure by another eye. */
+  report(report: TargetReport): void;
   /** Never throws; a recorder that throws is told of once and dropped. */
   record(event: TaskEvent): void;
   /** An engine has its first live instance. Idempotent by name. */
@@ -77,6 +88,17 @@ export function isSupported(version: string, { from, below }: EnginePatch['suppo
   return compare(v, numbers(from)) >= 0 && compare(v, numbers(below)) < 0;
 }
 
+/** The folder of the library's copy that a file belongs to. */
+function copyOf({ package: name, file }: PatchedModule): string {
+  const at = file.replaceAll('\\', '/').lastIndexOf(`/node_modules/${name}/`);
+  return at === -1 ? `${name}:${file}` : file.slice(0, at + name.length + 14);
+}
+
+function supersedes(report: TargetReport, before: TargetReport): boolean {
+  if (report.outcome === before.outcome) return before.inner === true && !report.inner;
+  return before.outcome !== 'patched' || report.outcome === 'failed';
+}
+
 function createHub(): Hub {
   const failed = new Set<string>();
   return {
@@ -85,6 +107,8 @@ function createHub(): Hub {
     targets: [],
     enabled: () => true,
     onTarget: undefined,
+    onLive: undefined,
+    loaded: undefined,
     offer(patch, exports, module, eye) {
       let outcome: TargetReport['outcome'];
       let error: unknown;
@@ -98,14 +122,22 @@ function createHub(): Hub {
         outcome = 'failed';
         error = cause;
       }
-      const report: TargetReport = {
+      if (module.inner && outcome === 'shape not recognised') return;
+      this.report({
         ...module,
         engine: patch.engine,
         eye,
         outcome,
         ...(error === undefined ? {} : { error }),
-      };
-      this.targets.push(report);
+      });
+    },
+    report(report) {
+      const copy = copyOf(report);
+      const known = this.targets.findIndex((other) => copyOf(other) === copy);
+      const before = this.targets[known];
+      if (before !== undefined && !supersedes(report, before)) return;
+      if (known === -1) this.targets.push(report);
+      else this.targets[known] = report;
       try {
         this.onTarget?.(report);
       } catch {
@@ -124,6 +156,11 @@ function createHub(): Hub {
     },
     live(engine) {
       if (this.engines.has(engine.name)) return;
+      try {
+        this.onLive?.(engine);
+      } catch {
+        // As above.
+      }
       this.engines.set(engine.name, engine);
       try {
         this.recorder?.engine(engine);

@@ -1,0 +1,98 @@
+import { createRequire } from 'node:module';
+import { setImmediate } from 'node:timers';
+import { hub, type TargetReport } from './hub.js';
+import { observeCompile } from './loading/compile.js';
+import { see, seeUrl } from './loading/door.js';
+import { installHooks } from './loading/hooks.js';
+import { selection } from './loading/selection.js';
+import { sweep } from './loading/sweep.js';
+import { createLog, type Log, type LogLevel } from './log.js';
+
+const { env } = process;
+
+const LEVELS: readonly string[] = ['silent', 'error', 'warn', 'info', 'debug'];
+
+function logOfEnvironment(): Log {
+  const level = env.Z4J_LOG_LEVEL?.toLowerCase() ?? '';
+  return createLog({
+    ...(LEVELS.includes(level) ? { level: level as LogLevel } : {}),
+    ...(env.Z4J_LOG_FORMAT?.toLowerCase() === 'json' ? { format: 'json' } : {}),
+  });
+}
+
+const isOff = (): boolean =>
+  !(env.Z4J_TOKEN || env.Z4J_TOKEN_FILE) || /^(1|true|yes|on)$/i.test(env.Z4J_DISABLED ?? '');
+
+function tell({ engine, package: name, version, file, eye, outcome, error }: TargetReport, log: Log): void {
+  const what = `${name} ${version}`;
+  if (outcome === 'failed') {
+    const reason = error instanceof Error ? error.message : String(error);
+    log.once(
+      `failed ${engine}`,
+      'error',
+      `${what} is not observed: its patch failed: ${reason}. Please report this, or set Z4J_DISABLED_INSTRUMENTATIONS=${engine}`,
+    );
+  } else if (outcome === 'unsupported version' || outcome === 'shape not recognised') {
+    log.once(
+      `${outcome} ${what}`,
+      'warn',
+      `${what} is not observed: ${outcome}; see "Supported versions" in the README of @z4j/bare`,
+    );
+  }
+  log.debug(`${what} ${outcome} (${eye}, ${file})`);
+}
+
+/** Starts the agent: reads the configuration, sets `hub.recorder`. */
+function start(): void {
+  const { autostart } = createRequire(import.meta.url)('./autostart.js') as { autostart(): void };
+  autostart();
+}
+
+/**
+ * Installs the eyes of this thread and waits. The environment is read when the first target loads (PM2 completes it
+ * late); the agent starts with the first patched entry module or the first live engine, whichever comes first.
+ */
+export function register(): void {
+  const log = logOfEnvironment();
+  let started = false;
+  const startOnce = (): void => {
+    if (started) return;
+    started = true;
+    try {
+      start();
+    } catch (error) {
+      log.once('start', 'error', `the agent did not start: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  };
+  hub.enabled = (engine) => {
+    hub.enabled = isOff() ? () => false : selection(env, log);
+    return hub.enabled(engine);
+  };
+  hub.onTarget = (report) => {
+    tell(report, log);
+    if (report.outcome === 'patched' && !report.inner) startOnce();
+  };
+  hub.onLive = startOnce;
+  hub.loaded = seeUrl;
+
+  const isOutermost = observeCompile((file, exports) => see(file, exports, 'compile'));
+  try {
+    installHooks((file, url) => {
+      import(url).then(
+        (namespace: { default?: unknown }) => see(file, namespace.default, 'append'),
+        () => undefined,
+      );
+    });
+  } catch (error) {
+    log.once(
+      'hooks',
+      'warn',
+      `libraries that are ES modules are not observed: ${error instanceof Error ? error.message : String(error)}`,
+    );
+  }
+  sweep();
+  // A later preload may have replaced the compiler without calling ours.
+  setImmediate(() => {
+    if (!isOutermost()) sweep();
+  }).unref();
+}
