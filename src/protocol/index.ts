@@ -6,4 +6,5 @@ export * from './purge.js';
 export * from './reader.js';
 export * from './replay.js';
 export * from './signing.js';
+export * from './snapshot.js';
 export * from './time.js';

@@ -21,3 +21,10 @@ export function parseInstant(text: string): Instant | undefined {
   const micros = Number(fraction.slice(0, 6).padEnd(6, '0'));
   return { ms: whole - offset + Math.floor(micros / 1000), micros };
 }
+
+/** `2026-12-01T00:00:30.000000+00:00`; undefined outside of the years 1…9999. */
+export function formatMicros({ ms, micros }: Instant): string | undefined {
+  const text = new Date(ms).toISOString();
+  if (!/^\d{4}-/.test(text) || text.startsWith('0000')) return undefined;
+  return `${text.slice(0, 19)}.${String(micros).padStart(6, '0')}+00:00`;
+}
