@@ -2,7 +2,15 @@
  * The ports between the instrumentations and the rest of the agent. An instrumentation knows this file and no other
  * part of `src`; the agent knows an engine only through it.
  */
-export { type EnginePatch, type Hub, hub, type PatchedModule, type Recorder, type TargetReport } from './hub.js';
+export {
+  type EnginePatch,
+  type Hub,
+  hub,
+  isSupported,
+  type PatchedModule,
+  type Recorder,
+  type TargetReport,
+} from './hub.js';
 
 export type JsonValue = string | number | boolean | null | readonly JsonValue[] | { readonly [key: string]: JsonValue };
 export type JsonObject = { readonly [key: string]: JsonValue };
@@ -220,6 +228,16 @@ export interface ScheduleDefinition {
   readonly enabled?: boolean;
 }
 
+/** What an operator wants of a schedule that code defines anew at every start. */
+export interface ScheduleOverride {
+  readonly enabled?: boolean;
+  readonly expression?: string;
+  readonly timezone?: string;
+  readonly args?: readonly JsonValue[];
+  readonly kwargs?: JsonObject;
+  readonly deleted?: boolean;
+}
+
 export type ScheduleOperation = 'create' | 'update' | 'delete' | 'enable' | 'disable' | 'trigger_now';
 
 /** The schedules of an engine. Every method rejects with `CommandError` when it did nothing. */
@@ -235,4 +253,11 @@ export interface Scheduler {
   trigger(name: string): Promise<JsonValue>;
   /** Called after anything in `list()` may have changed. Returns the unsubscription. */
   onChange(listener: () => void): () => void;
+  /**
+   * `override` is asked whenever code defines a schedule, and at once for those that are defined; what it returns is
+   * in force before the defining call returns. One at a time. Missing: code defines no schedules here.
+   */
+  onDefined?(override: (schedule: Schedule) => ScheduleOverride | undefined): () => void;
+  /** Puts an override in force on a schedule that is known. */
+  applyOverride?(name: string, override: ScheduleOverride): Promise<void>;
 }
