@@ -1,8 +1,7 @@
-import { createRequire } from 'node:module';
-import { isMainThread, parentPort, workerData } from 'node:worker_threads';
-
+// Without a token this file is all that loads: what it needs of Node it takes when it is sure to be wanted.
 const STARTED = Symbol.for('z4j.bare.register');
 const { env, versions } = process;
+const builtin = (name) => process.getBuiltinModule(name);
 
 /** PM2's cluster mode puts the application's environment into `process.env` only when the application loads. */
 const wanted = () =>
@@ -10,13 +9,16 @@ const wanted = () =>
   (env.Z4J_TOKEN || env.Z4J_TOKEN_FILE || env.pm2_env?.includes('Z4J_TOKEN'));
 
 /** The thread that runs module hooks executes preloads too; a thread of the agent itself must not start another. */
-const isHelper = () => !isMainThread && (parentPort === null || workerData?.['z4j.bare.thread'] === true);
+const isHelper = () => {
+  const { isMainThread, parentPort, workerData } = builtin('node:worker_threads');
+  return !isMainThread && (parentPort === null || workerData?.['z4j.bare.thread'] === true);
+};
 
 const unsupported = () => {
   if (versions.bun) return 'Bun';
   if (versions.deno || globalThis.Deno) return 'Deno';
-  if (process.getBuiltinModule('node:sea')?.isSea()) return 'a single executable application';
-  if (process.getBuiltinModule('node:v8').startupSnapshot?.isBuildingSnapshot?.()) return 'a start-up snapshot';
+  if (builtin('node:sea')?.isSea()) return 'a single executable application';
+  if (builtin('node:v8').startupSnapshot?.isBuildingSnapshot?.()) return 'a start-up snapshot';
   return undefined;
 };
 
@@ -31,18 +33,19 @@ const load = () => {
     if (rest[0] !== 'ExperimentalWarning') Reflect.apply(emitWarning, process, [warning, ...rest]);
   };
   try {
-    return createRequire(import.meta.url)('./dist/src/register.js');
+    return builtin('node:module').createRequire(import.meta.url)('./dist/src/register.js');
   } finally {
     process.emitWarning = emitWarning;
   }
 };
 
 try {
-  if (wanted() && !globalThis[STARTED] && !isHelper()) {
+  if (wanted() && !globalThis[STARTED]) {
     globalThis[STARTED] = true;
     const host = unsupported();
-    if (host === undefined) load().register();
-    else process.emitWarning(`z4j: nothing is observed: @z4j/bare needs Node.js, this is ${host}`);
+    if (host === undefined) {
+      if (!isHelper()) load().register();
+    } else process.emitWarning(`z4j: nothing is observed: @z4j/bare needs Node.js, this is ${host}`);
   }
 } catch (error) {
   process.emitWarning(`z4j: nothing is observed: ${error?.message ?? error}`);

@@ -62,7 +62,7 @@ export interface Hub {
   /** Called when an engine becomes live, before it stands in `engines` and the recorder hears of it. */
   onLive: ((engine: Engine) => void) | undefined;
   /** What the code appended to a target's modules calls; undefined where no loader is installed. */
-  loaded: ((url: string, exports: unknown, setters?: Setters) => void) | undefined;
+  loaded: ((module: PatchedModule, exports: unknown, setters?: Setters) => void) | undefined;
   /** The one door behind all eyes: never throws, any number of times for the same module. */
   offer(patch: EnginePatch, exports: unknown, module: PatchedModule, eye: string): void;
   /** Keeps one report per copy of a library: of its entry module where that was seen, and of success rather than failure by another eye. */
@@ -80,11 +80,12 @@ function numbers(version: string): [number, number, number] {
   return [major, minor, patch];
 }
 
-/** Pre-releases count as the version they lead to. */
+/** Pre-releases count as the version they lead to; of a version nobody knows (bundled code) the shape decides. */
 export function isSupported(version: string, { from, below }: EnginePatch['supported']): boolean {
   const compare = (a: [number, number, number], b: [number, number, number]): number =>
     a[0] - b[0] || a[1] - b[1] || a[2] - b[2];
   const v = numbers(version);
+  if (v.some(Number.isNaN)) return true;
   return compare(v, numbers(from)) >= 0 && compare(v, numbers(below)) < 0;
 }
 

@@ -2,7 +2,7 @@ import { createRequire } from 'node:module';
 import { setImmediate } from 'node:timers';
 import { hub, type TargetReport } from './hub.js';
 import { observeCompile } from './loading/compile.js';
-import { see, seeUrl } from './loading/door.js';
+import { loaded, see } from './loading/door.js';
 import { installHooks } from './loading/hooks.js';
 import { selection } from './loading/selection.js';
 import { sweep } from './loading/sweep.js';
@@ -73,7 +73,7 @@ export function register(): void {
     if (report.outcome === 'patched' && !report.inner) startOnce();
   };
   hub.onLive = startOnce;
-  hub.loaded = seeUrl;
+  hub.loaded = loaded;
 
   const isOutermost = observeCompile((file, exports) => see(file, exports, 'compile'));
   try {

@@ -1,5 +1,5 @@
 import { fileURLToPath } from 'node:url';
-import { role } from './manifest.js';
+import { manifest, role } from './manifest.js';
 import { type TargetFile, targetFile } from './targets.js';
 
 /** What a `load` hook returns, as far as it concerns us. */
@@ -8,8 +8,6 @@ export interface Loaded {
   readonly source?: string | ArrayBuffer | NodeJS.TypedArray | undefined | null;
 }
 
-const CALL = "globalThis[Symbol.for('z4j.bare')]?.loaded?.";
-
 /** The target file behind a module URL; import-in-the-middle's wrapper modules carry the URL of what they wrap. */
 export function targetOfUrl(url: string): TargetFile | undefined {
   if (!url.startsWith('file:') || !url.includes('node_modules') || url.includes('iitm=')) return undefined;
@@ -17,26 +15,35 @@ export function targetOfUrl(url: string): TargetFile | undefined {
   return found !== undefined && role(found) !== undefined ? found : undefined;
 }
 
-function text(source: NonNullable<Loaded['source']>): string {
-  return typeof source === 'string' ? source : new TextDecoder().decode(source);
+/** Functions that re-bind the module's own function declarations; what is anything else cannot be re-bound. */
+function setters(source: string, names: readonly string[] = []): string {
+  const declared = names.filter((name) =>
+    new RegExp(`(?:^|[\\n;}]|export\\s|async\\s)\\s*function ${name}\\(`).test(source),
+  );
+  return `{${declared.map((name) => `${name}:(z4jValue)=>{${name}=z4jValue}`).join()}}`;
 }
 
 /**
- * Appends one call to the source of a target's module: at its end all its bindings are initialised, and a module may
- * import itself. Nothing is wrapped or re-exported, and where nobody listens the call is a no-op.
- * Pure but for reading the target's package.json; the same function serves both kinds of hooks and the build plugin.
+ * The source of a target's module with one call appended: at its end all its bindings are initialised, and a module
+ * may import itself (as `self`). Nothing is wrapped or re-exported, and where nobody listens the call does nothing.
  */
+export function appendCall(source: string, format: 'module' | 'commonjs', found: TargetFile, self: string): string {
+  const { target, directory, file } = found;
+  const module = {
+    package: target.package,
+    version: manifest(directory)?.version,
+    file: directory + file,
+    ...(role(found) === 'inner' ? { inner: true } : {}),
+  };
+  const call = `globalThis[Symbol.for('z4j.bare')]?.loaded?.(${JSON.stringify(module)}`;
+  if (format === 'commonjs') return `${source}\n;${call},module.exports);\n`;
+  return `${source}\n;import*as z4jSelf from ${JSON.stringify(self)};${call},z4jSelf,${setters(source, target.rebind)});\n`;
+}
+
+/** The answer of a `load` hook, with the call appended where it is a source; serves both kinds of hooks. */
 export function append<T extends Loaded>(loaded: T, url: string, found: TargetFile): T {
   const { format, source } = loaded;
-  if (source === null || source === undefined) return loaded;
-  const id = JSON.stringify(url);
-  if (format === 'module') {
-    const setters = found.target.rebind?.map((name) => `${name}:(z4jValue)=>{${name}=z4jValue}`).join() ?? '';
-    return {
-      ...loaded,
-      source: `${text(source)}\n;import*as z4jSelf from ${id};${CALL}(${id},z4jSelf,{${setters}});\n`,
-    };
-  }
-  if (format === 'commonjs') return { ...loaded, source: `${text(source)}\n;${CALL}(${id},module.exports);\n` };
-  return loaded;
+  if (source === null || source === undefined || (format !== 'module' && format !== 'commonjs')) return loaded;
+  const text = typeof source === 'string' ? source : new TextDecoder().decode(source);
+  return { ...loaded, source: appendCall(text, format, found, url) };
 }

@@ -15,14 +15,16 @@ function collect(node: unknown, into: Set<string>): void {
 
 function read(directory: string): Manifest | undefined {
   try {
-    const { version, main, exports } = JSON.parse(readFileSync(`${directory}package.json`, 'utf8')) as {
+    const { version, main, module, exports } = JSON.parse(readFileSync(`${directory}package.json`, 'utf8')) as {
       version?: unknown;
       main?: unknown;
+      module?: unknown;
       exports?: unknown;
     };
     const entries = new Set<string>();
     if (typeof exports === 'object' && exports !== null && '.' in exports) collect(exports['.'], entries);
     else if (exports !== undefined) collect(exports, entries);
+    collect(module, entries);
     const path = typeof main === 'string' ? main.replace(/^\.\//, '').replace(/\/$/, '') : 'index.js';
     for (const candidate of [path, `${path}.js`, `${path}/index.js`]) entries.add(candidate);
     return { version: String(version), entries };

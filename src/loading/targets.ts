@@ -17,8 +17,9 @@ export const TARGETS: readonly Target[] = [
     engine: 'bullmq',
     package: 'bullmq',
     patch: 'bullmqPatch',
-    // Deep imports skip the entry, and JobScheduler is not exported before 5.28.
-    inner: /^dist\/cjs\/classes\/(?:job|job-scheduler|flow-producer|queue|queue-base|queue-events|repeat|worker)\.js$/,
+    // Deep imports skip the entry, and JobScheduler is not exported before 5.28. Bundlers take dist/esm.
+    inner:
+      /^dist\/(?:cjs|esm)\/classes\/(?:job|job-scheduler|flow-producer|queue|queue-base|queue-events|repeat|worker)\.js$/,
   },
   { engine: 'agenda', package: 'agenda', patch: 'agendaPatch' },
   { engine: 'agenda', package: '@hokify/agenda', patch: 'agendaPatch' },
