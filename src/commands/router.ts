@@ -160,7 +160,7 @@ export class CommandRouter {
     return this.#timed(received, async (signal) => {
       const result = await engine.execute?.(command, {
         signal,
-        yield: () => nextTurn(undefined, { ref: false }),
+        yield: () => nextTurn(),
         allowPurge: (queue, depth) => checkPurge(received.parameters, queue, depth, this.#options.purge),
         excerpt: this.#options.excerpt,
       });
