@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module';
 import { setImmediate } from 'node:timers';
+import type { TaskEvent } from './engine.js';
 import { hub, type TargetReport } from './hub.js';
 import { observeCompile } from './loading/compile.js';
 import { loaded, see } from './loading/door.js';
@@ -42,10 +43,44 @@ function tell({ engine, package: name, version, file, eye, outcome, error }: Tar
   log.debug(`${what} ${outcome} (${eye}, ${file})`);
 }
 
-/** Starts the agent: reads the configuration, sets `hub.recorder`. */
-function start(): void {
-  const { autostart } = createRequire(import.meta.url)('./autostart.js') as { autostart(): void };
-  autostart();
+const PENDING = 10_000;
+
+/** Keeps events until the agent has loaded. */
+function hold(): () => void {
+  const events: TaskEvent[] = [];
+  const holder = {
+    record: (event: TaskEvent) => {
+      if (events.length < PENDING) events.push(event);
+    },
+    engine: () => undefined,
+  };
+  hub.recorder = holder;
+  return () => {
+    if (hub.recorder === holder) hub.recorder = undefined;
+    else for (const event of events) hub.record(event);
+  };
+}
+
+interface Autostart {
+  /** Reads the configuration and sets `hub.recorder`; connects when an engine is live. */
+  autostart(): void;
+}
+
+function start(failed: (error: unknown) => void): void {
+  let agent: Autostart;
+  try {
+    agent = createRequire(import.meta.url)('./autostart.js') as Autostart;
+  } catch {
+    // As in loading/door.ts: the application may be linking it.
+    const release = hold();
+    const path = './autostart.js';
+    import(path)
+      .then((late: Autostart) => late.autostart())
+      .catch(failed)
+      .finally(release);
+    return;
+  }
+  agent.autostart();
 }
 
 /**
@@ -54,14 +89,17 @@ function start(): void {
  */
 export function register(): void {
   const log = logOfEnvironment();
+  const failed = (error: unknown): void => {
+    log.once('start', 'error', `the agent did not start: ${error instanceof Error ? error.message : String(error)}`);
+  };
   let started = false;
   const startOnce = (): void => {
     if (started) return;
     started = true;
     try {
-      start();
+      start(failed);
     } catch (error) {
-      log.once('start', 'error', `the agent did not start: ${error instanceof Error ? error.message : String(error)}`);
+      failed(error);
     }
   };
   hub.enabled = (engine) => {

@@ -4,24 +4,25 @@ import { manifest, role } from './manifest.js';
 import { TARGETS, type Target, targetFile } from './targets.js';
 
 const require = createRequire(import.meta.url);
-const patches = new Map<string, EnginePatch | Error>();
+const patches = new Map<string, EnginePatch>();
 
-function load({ engine, patch }: Target): EnginePatch | Error {
+type PatchModule = { readonly [name: string]: EnginePatch };
+
+/**
+ * Hands over the patch of an engine; its module loads when the first of its targets does. At once, unless the
+ * application is just linking that very module: a Node without sound synchronous hooks refuses to require it then.
+ */
+function withPatch({ engine, patch }: Target, use: (patch: EnginePatch) => void, fail: (error: unknown) => void): void {
+  const path = `../../instrumentations/${engine}/patch.js`;
+  let found = patches.get(engine);
   try {
-    return (require(`../../instrumentations/${engine}/patch.js`) as { [name: string]: EnginePatch })[
-      patch
-    ] as EnginePatch;
-  } catch (error) {
-    return error as Error;
+    found ??= (require(path) as PatchModule)[patch];
+  } catch {
+    import(path).then((exports: PatchModule) => use(exports[patch] as EnginePatch)).catch(fail);
   }
-}
-
-/** The patch of an engine; its module loads when the first of its targets does. */
-function patchOf(target: Target): EnginePatch {
-  const found = patches.get(target.engine) ?? load(target);
-  patches.set(target.engine, found);
-  if (found instanceof Error) throw found;
-  return found;
+  if (found === undefined) return;
+  patches.set(engine, found);
+  use(found);
 }
 
 /**
@@ -49,11 +50,11 @@ function offer(target: Target, module: PatchedModule, exports: unknown, eye: str
     hub.report({ ...module, engine, eye, outcome: 'disabled' });
     return;
   }
-  try {
-    hub.offer(patchOf(target), setters === undefined ? exports : view(exports, setters), module, eye);
-  } catch (error) {
-    hub.report({ ...module, engine, eye, outcome: 'failed', error });
-  }
+  withPatch(
+    target,
+    (patch) => hub.offer(patch, setters === undefined ? exports : view(exports, setters), module, eye),
+    (error) => hub.report({ ...module, engine, eye, outcome: 'failed', error }),
+  );
 }
 
 /** Offers a loaded file to the hub when it belongs to a target; never throws. */

@@ -18,8 +18,7 @@ export const TARGETS: readonly Target[] = [
     package: 'bullmq',
     patch: 'bullmqPatch',
     // Deep imports skip the entry, and JobScheduler is not exported before 5.28. Bundlers take dist/esm.
-    inner:
-      /^dist\/(?:cjs|esm)\/classes\/(?:job|job-scheduler|flow-producer|queue|queue-base|queue-events|repeat|worker)\.js$/,
+    inner: /^dist\/(?:cjs|esm)\/classes\/(?:job|job-scheduler|flow-producer|queue|queue-base|worker)\.js$/,
   },
   { engine: 'agenda', package: 'agenda', patch: 'agendaPatch' },
   { engine: 'agenda', package: '@hokify/agenda', patch: 'agendaPatch' },
