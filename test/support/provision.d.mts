@@ -1,5 +1,5 @@
-/** What a run may need; `packages` are this project's own, `targets` the libraries it patches. */
-export type Part = 'node' | 'packages' | 'redis' | 'postgres' | 'brain' | 'targets';
+/** What a run may need; `packages` are this project's own, `targets` the libraries it patches, `dist` the build. */
+export type Part = 'node' | 'packages' | 'redis' | 'postgres' | 'brain' | 'targets' | 'dist';
 
 /** Makes sure that the parts are there, installing what is missing; throws a sentence that says what to install. */
 export function provision(parts: readonly Part[]): Promise<void>;

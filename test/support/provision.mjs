@@ -1,6 +1,6 @@
 // The first step of `npm test` and `npm run demo`: runs before anything is installed, so Node's own modules only.
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -8,7 +8,9 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const BRAIN = join(ROOT, '.cache/brain');
 const BRAIN_PACKAGES = ['z4j==1.13.0', 'z4j[scheduler-grpc]', 'z4j-scheduler'];
 
-const installers = { node, packages, redis, postgres, brain, targets };
+const installers = { node, packages, redis, postgres, brain, targets, dist };
+/** What `npm test` needs; it builds in a step of its own. */
+const EVERYTHING = Object.keys(installers).filter((part) => part !== 'dist');
 
 export async function provision(parts) {
   for (const part of parts) await installers[part]();
@@ -97,6 +99,17 @@ async function targets() {
   for (const name of Object.keys(table)) await target(name);
 }
 
+/** Builds when a source is newer than what was built last. */
+function dist() {
+  const newest = (folder) =>
+    readdirSync(join(ROOT, folder), { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .reduce((latest, entry) => Math.max(latest, statSync(join(entry.parentPath, entry.name)).mtimeMs), 0);
+  if (existsSync(join(ROOT, 'dist')) && newest('dist') >= Math.max(newest('src'), newest('instrumentations'))) return;
+  say('building');
+  run(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', join(ROOT, 'tsconfig.build.json')]);
+}
+
 function apt(names, what, there) {
   const remedy = `${what} is missing: install it with your system's package manager (Debian: apt-get install ${names.join(' ')}) and try again`;
   if (process.getuid?.() !== 0 || !onPath('apt-get')) throw new Error(remedy);
@@ -131,7 +144,7 @@ function say(text) {
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const parts = process.argv.slice(2);
   try {
-    await provision(parts.length === 0 ? Object.keys(installers) : ['node', ...parts]);
+    await provision(parts.length === 0 ? EVERYTHING : ['node', ...parts]);
   } catch (error) {
     say(error instanceof Error ? error.message : String(error));
     process.exitCode = 1;
