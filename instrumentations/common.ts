@@ -30,8 +30,12 @@ export function wrap(holder: object, name: PropertyKey, make: (stands: Method) =
   if (typeof stands !== 'function') return false;
   if (WRAPPED in stands) return true;
   const wrapper = disguise(make(stands as Method), stands as Method);
-  // Assignment first: it is what module namespaces made by a loader understand.
-  if (Object.hasOwn(holder, name) && Reflect.set(holder, name, wrapper)) return Reflect.get(holder, name) === wrapper;
+  try {
+    // Assignment first: it is what module namespaces made by a loader understand.
+    if (Object.hasOwn(holder, name) && Reflect.set(holder, name, wrapper)) return Reflect.get(holder, name) === wrapper;
+  } catch {
+    return false;
+  }
   const enumerable = Object.getOwnPropertyDescriptor(holder, name)?.enumerable ?? false;
   return Reflect.defineProperty(holder, name, { value: wrapper, writable: true, configurable: true, enumerable });
 }
@@ -39,15 +43,16 @@ export function wrap(holder: object, name: PropertyKey, make: (stands: Method) =
 /**
  * An observer that cannot hurt the host: the first error it throws is told once and switches it off.
  */
-export function guard<A extends unknown[]>(what: string, observe: (...args: A) => void): (...args: A) => void {
+export function guard<A extends unknown[], T>(what: string, observe: (...args: A) => T): (...args: A) => T | undefined {
   let broken = false;
   return (...args) => {
-    if (broken) return;
+    if (broken) return undefined;
     try {
-      observe(...args);
+      return observe(...args);
     } catch (cause) {
       broken = true;
       process.emitWarning(`z4j: ${what} is no longer observed: ${String((cause as Error)?.stack ?? cause)}`);
+      return undefined;
     }
   };
 }
@@ -73,6 +78,8 @@ export function exceptionText(error: unknown): string {
   }
 }
 
+const OWN_FILES = new URL('.', import.meta.url).href;
+
 /** The stack without the frames of Node and of this package; undefined when there is none. */
 export function traceback(error: unknown): string | undefined {
   try {
@@ -80,7 +87,7 @@ export function traceback(error: unknown): string | undefined {
     if (typeof stack !== 'string') return undefined;
     return stack
       .split('\n')
-      .filter((line) => !/^\s+at .*(\(|\s)node:|@z4j[/\\]bare/.test(line))
+      .filter((line) => !line.includes(OWN_FILES) && !/^\s+at .*(\(|\s)node:|@z4j[/\\]bare/.test(line))
       .join('\n');
   } catch {
     return undefined;

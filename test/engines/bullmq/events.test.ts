@@ -1,0 +1,160 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Redis, startRedis } from '../../support/redis.js';
+import { type Play, play, VERSIONS } from './play.js';
+
+// s sent, r received, x started, ok succeeded, f failed, t retried, v revoked, o rejected, q(…) put back
+type Expected = { readonly [jobId: string]: string };
+
+interface Case {
+  readonly scenario: string;
+  readonly from?: number;
+  readonly below?: number;
+  /** Queue; default that of the scenario. */
+  readonly queue?: string;
+  readonly jobs: Expected | ((play: Play, major: number) => Expected);
+}
+
+interface FlowIds {
+  readonly id: string;
+  readonly children: readonly FlowIds[];
+}
+
+const flow = (result: Play): FlowIds => result.outcomes['flow']?.value as FlowIds;
+
+const CASES: readonly Case[] = [
+  { scenario: 'plain', jobs: { 1: 's r x ok' } },
+  {
+    scenario: 'falsy',
+    jobs: { v0: 's r x ok', v1: 's r x ok', v2: 's r x ok', v3: 's r x ok', v4: 's r x ok' },
+  },
+  { scenario: 'retries', jobs: { 1: 's r x t x t x f' } },
+  { scenario: 'retriesAtOnce', jobs: { 1: 's r x t x f' } },
+  { scenario: 'recovers', jobs: { 1: 's r x t x ok' } },
+  { scenario: 'unrecoverable', jobs: { 1: 's r x f' } },
+  { scenario: 'discard', below: 6, jobs: { 1: 's r x f' } },
+  { scenario: 'backoffStops', jobs: { 1: 's r x f' } },
+  { scenario: 'bulk', jobs: { 1: 's r x ok', 2: 's r x ok' } },
+  { scenario: 'removal', jobs: { 1: 's r v', 2: 's r v', 3: 's r x ok' } },
+  { scenario: 'putBackDelayed', jobs: { 1: 's r x q(delayed) x ok' } },
+  { scenario: 'putBackWaiting', from: 5, jobs: { 1: 's r x q(moved back to waiting) x ok' } },
+  { scenario: 'waitsForChildren', jobs: { 1: 's r x q(waiting for children) x ok' } },
+  { scenario: 'waitsForChildren', queue: 'waitsForChildren-children', jobs: { 1: 's r x ok' } },
+  { scenario: 'rateLimited', jobs: { 1: 's r x q(rate limited) x ok' } },
+  { scenario: 'flow', jobs: (result) => ({ [flow(result).id]: 's r x ok' }) },
+  {
+    scenario: 'flow',
+    queue: 'flow-children',
+    jobs(result) {
+      const { children } = flow(result);
+      const ids = children.flatMap((child) => [child.id, ...child.children.map(({ id }) => id)]);
+      return Object.fromEntries(ids.map((id) => [id, 's r x ok']));
+    },
+  },
+];
+
+let redis: Redis;
+
+beforeAll(async () => {
+  redis = await startRedis();
+});
+afterAll(() => redis.stop());
+
+const applies = ({ from = 0, below = 99 }: Case, major: number): boolean => major >= from && major < below;
+
+for (const version of VERSIONS) {
+  const major = Number(version.split('.')[0]);
+  const cases = CASES.filter((one) => applies(one, major));
+
+  for (const mode of ['cjs', 'esm'] as const) {
+    describe(`bullmq ${version} in a host of ${mode === 'cjs' ? 'CommonJS' : 'ES modules'}`, () => {
+      let result: Play;
+
+      beforeAll(async () => {
+        const scenarios = [...new Set(cases.map(({ scenario }) => scenario))];
+        result = await play({ version, mode, port: await fresh(redis), scenarios });
+      }, 90_000);
+
+      it('leaves the host as it is', () => {
+        expect(result.stderr).toBe('');
+        expect(result.exitCode).toBe(0);
+        expect(result.warnings).toEqual([]);
+        expect(Object.entries(result.outcomes).filter(([, { error }]) => error)).toEqual([]);
+        expect(result.targets.filter(({ outcome }) => outcome === 'failed')).toEqual([]);
+        expect(result.engines).toEqual(['bullmq']);
+      });
+
+      it.each(cases)('$scenario $queue', ({ scenario, queue = scenario, jobs }) => {
+        expect(result.sequences(queue)).toEqual(typeof jobs === 'function' ? jobs(result, major) : jobs);
+      });
+
+      it('tells what the brain reads', () => {
+        const [sent] = result.of('plain', '1', 'task.sent');
+        expect(sent).toMatchObject({
+          engine: 'bullmq',
+          data: { task_name: 'greet', queue: 'plain', priority: 'high' },
+        });
+        const [received] = result.of('plain', '1', 'task.received');
+        expect(received).toMatchObject({
+          occurredAt: sent?.occurredAt,
+          data: { args: [{ n: 7 }], kwargs: {}, attempts: 2, priority_number: 5, queue: 'plain' },
+        });
+        expect(result.of('plain', '1', 'task.started')[0]).toMatchObject({ workerOf: 'plain', data: { attempt: 1 } });
+        const [succeeded] = result.of('plain', '1', 'task.succeeded');
+        expect(succeeded).toMatchObject({ workerOf: 'plain', data: { result: { got: 7 }, queue: 'plain' } });
+        expect(succeeded?.data.runtime_ms).toBeGreaterThanOrEqual(0);
+      });
+
+      it('keeps falsy results apart', () => {
+        const results = [0, 1, 2, 3, 4].map((i) => result.of('falsy', `v${i}`, 'task.succeeded')[0]?.data.result);
+        expect(results).toEqual([0, '', false, null, null]);
+      });
+
+      it('counts attempts and tells errors without frames of ours', () => {
+        const attempts = result.of('retries', '1', 'task.started').map(({ data }) => data['attempt']);
+        expect(attempts).toEqual([1, 2, 3]);
+        const retried = result.of('retries', '1', 'task.retried');
+        expect(retried.map(({ data }) => data.retry_count)).toEqual([1, 2]);
+        if (major > 3) expect(retried.map(({ data }) => data['delay'])).toEqual([30, 30]);
+        const [failed] = result.of('retries', '1', 'task.failed');
+        expect(failed?.data.exception).toBe('TypeError: no 1');
+        expect(failed?.data.traceback).toMatch(/^TypeError: no 1\n\s+at boom .*scenarios\.cjs/);
+        expect(failed?.data.traceback).not.toContain('/instrumentations/');
+      });
+
+      it('links flows', () => {
+        const root = `flow:${flow(result).id}`;
+        for (const child of flow(result).children) {
+          const [received] = result.of('flow-children', child.id, 'task.received');
+          expect(received?.data).toMatchObject({ parent_task_id: root, root_task_id: root });
+          for (const leaf of child.children) {
+            const parent = `flow-children:${child.id}`;
+            expect(result.of('flow-children', leaf.id, 'task.sent')[0]?.data).toMatchObject({
+              parent_task_id: parent,
+              root_task_id: root,
+            });
+          }
+        }
+      });
+
+      it('announces workers and their end', () => {
+        const of = (kind: string) => result.events.filter((event) => event.kind === kind);
+        expect(of('worker.online').filter(({ workerOf }) => workerOf === 'plain')).toHaveLength(1);
+        const gone = of('worker.offline').filter(({ data }) => data.worker_name === 'test:plain');
+        expect(gone).toMatchObject([{ data: { reason: 'closed' } }]);
+        expect(gone[0]).not.toHaveProperty('workerOf');
+      });
+    });
+  }
+}
+
+/** Empties the server between two hosts: job ids start at 1 again. */
+async function fresh({ port }: Redis): Promise<number> {
+  const { connect } = await import('node:net');
+  await new Promise<void>((resolve, reject) => {
+    const socket = connect(port, '127.0.0.1', () => socket.end('FLUSHALL\r\n'));
+    socket.on('data', () => {});
+    socket.on('close', () => resolve());
+    socket.on('error', reject);
+  });
+  return port;
+}

@@ -1,0 +1,84 @@
+'use strict';
+// An application under test: loads BullMQ as its mode says and plays the scenarios named on the command line at once.
+const { createRequire } = require('node:module');
+const { join } = require('node:path');
+const { pathToFileURL } = require('node:url');
+const { scenarios } = require('./scenarios.cjs');
+
+const [folder, mode, port, ...names] = process.argv.slice(2);
+const requireThere = createRequire(join(folder, 'index.js'));
+
+async function load() {
+  if (mode === 'cjs') return requireThere('bullmq');
+  return import(pathToFileURL(requireThere.resolve('bullmq')).href);
+}
+
+function context(bullmq, name) {
+  const connection = { host: '127.0.0.1', port: Number(port), maxRetriesPerRequest: null };
+  const open = [];
+  const keep = (object) => {
+    open.push(object);
+    object.on('error', () => {});
+    return object;
+  };
+  const until = async (condition, what = 'condition') => {
+    const end = Date.now() + 20_000;
+    while (!(await condition())) {
+      if (Date.now() > end) throw new Error(`${name}: not within 20 s: ${what}`);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  };
+  const ctx = {
+    bullmq,
+    connection,
+    folder,
+    requireThere,
+    version: process.env.TEST_VERSION,
+    major: Number(process.env.TEST_VERSION.split('.')[0]),
+    q: name,
+    until,
+    keep,
+    sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
+    queue: (suffix = '', options = {}) => keep(new bullmq.Queue(name + suffix, { connection, ...options })),
+    worker: (processor, options = {}, suffix = '') =>
+      keep(new bullmq.Worker(name + suffix, processor, { connection, drainDelay: 1, ...options })),
+    flows: () => keep(new bullmq.FlowProducer({ connection })),
+    /** Waits until the job is in one of the states. */
+    state: (queue, id, ...states) =>
+      until(async () => {
+        const job = await queue.getJob(id);
+        return job === undefined || job === null ? states.includes('unknown') : states.includes(await job.getState());
+      }, `${id} is ${states}`),
+    async close() {
+      await Promise.all(open.map((object) => object.close().catch(() => {})));
+    },
+  };
+  return ctx;
+}
+
+load()
+  .then(async (bullmq) => {
+    const outcomes = await Promise.allSettled(
+      names.map(async (name) => {
+        const ctx = context(bullmq, name);
+        try {
+          return await scenarios[name](ctx);
+        } finally {
+          await ctx.close();
+        }
+      }),
+    );
+    const report = outcomes.map(({ value, reason }, index) => [
+      names[index],
+      reason === undefined ? { value } : { error: String(reason?.stack ?? reason) },
+    ]);
+    console.log(JSON.stringify(Object.fromEntries(report)));
+  })
+  .catch((error) => {
+    console.error(error);
+    process.exitCode = 1;
+  });
+process.on('unhandledRejection', (error) => {
+  console.error('unhandled rejection', error);
+  process.exitCode = 3;
+});
