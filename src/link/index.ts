@@ -1,0 +1,7 @@
+export { Backoff, type BackoffOptions } from './backoff.js';
+export { LinkError, type LinkErrorCode } from './errors.js';
+export { Link } from './link.js';
+export type * from './link-types.js';
+export type { CommandAnswer } from './outbox.js';
+export { quietly } from './quiet.js';
+export { type BrainAddress, brainAddress, isLoopback } from './url.js';

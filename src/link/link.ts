@@ -1,0 +1,404 @@
+import { performance } from 'node:perf_hooks';
+import type { Journal } from '../journal/journal.js';
+import type { Log } from '../log.js';
+import { type CloseReaction, closeCode, type HeartbeatPayload, type HelloPayload } from '../protocol/index.js';
+import { advice } from './advice.js';
+import { Backoff } from './backoff.js';
+import type { LinkCommand, LinkOptions, LinkSession, LinkState, LinkStats, LinkTimes, Reply } from './link-types.js';
+import { Outbox } from './outbox.js';
+import { Outflow } from './outflow.js';
+import { quietly } from './quiet.js';
+import type { Session, SessionContext, SessionEnd } from './session.js';
+import { type BrainAddress, brainAddress } from './url.js';
+import { WebSocketSession } from './websocket-session.js';
+
+const TIMES: LinkTimes = {
+  ack: 90_000,
+  handshake: 15_000,
+  proof: 1000,
+  upgradeRetry: 300_000,
+  poll: 25_000,
+  heartbeat: 10_000,
+};
+
+/** A brain keeps at most 12 a minute. */
+const STATUS_EVERY_MS = 5000;
+/** Skew worth a line; beyond 60 s a brain refuses everything. */
+const SKEW_MS = 5000;
+/** How long a connection that is to be replaced may still wait for acks. */
+const HANDOVER_MS = 2000;
+/** Of the time of a stop, what is left for the closing handshake. */
+const CLOSE_MS = 200;
+
+const iso = (ms: number | undefined): string | null => (ms === undefined ? null : new Date(ms).toISOString());
+
+/**
+ * The connection to a brain: connects, says who we are, sends what the journal holds, confirms what was acked, brings
+ * commands and carries their results, and connects again for as long as it is wanted. Never keeps the process alive,
+ * except during `flush` and `stop`.
+ */
+export class Link {
+  readonly #options: LinkOptions;
+  readonly #address: BrainAddress;
+  readonly #journal: Journal;
+  readonly #log: Log;
+  readonly #times: LinkTimes;
+  readonly #backoff: Backoff;
+  readonly #outflow: Outflow;
+  readonly #outbox = new Outbox();
+  readonly #context: SessionContext;
+  #state: LinkState = 'idle';
+  #session: Session | undefined;
+  #up: LinkSession | undefined;
+  #connectedAt: number | undefined;
+  #lastConnectedAt: number | undefined;
+  #skewMs: number | undefined;
+  #hello: HelloPayload | undefined;
+  #statusAt = Number.NEGATIVE_INFINITY;
+  /** Ends the wait for the next attempt. */
+  #retry: (() => void) | undefined;
+  /** Called after every change that a flush may wait for. */
+  readonly #watchers = new Set<() => void>();
+  #stopping = false;
+  /** The connection worked. */
+  #proven = false;
+  /** Causes that were told and are to be taken back. */
+  readonly #told = new Set<string>();
+
+  /** Throws `LinkError` `url` or `insecure`. Connects nothing before `start`. */
+  constructor(options: LinkOptions) {
+    this.#options = options;
+    this.#address = brainAddress(options.url, { allowPlain: options.allowPlain ?? false });
+    this.#journal = options.journal;
+    this.#log = options.log;
+    this.#times = { ...TIMES, ...options.times };
+    this.#backoff = new Backoff(options.backoff);
+    this.#outflow = new Outflow({
+      journal: options.journal,
+      now: () => performance.now(),
+      onGivenUp: (reason) => {
+        this.#log.once('link.given-up', 'warn', `an event was given up: ${reason}; later ones are only counted`);
+        options.onGivenUp?.();
+      },
+    });
+    this.#context = this.#makeContext();
+  }
+
+  get state(): LinkState {
+    return this.#state;
+  }
+
+  /** The established connection. */
+  get session(): LinkSession | undefined {
+    return this.#up;
+  }
+
+  get stats(): LinkStats {
+    return {
+      state: this.#state,
+      transport: this.#up?.transport,
+      connectedAt: this.#connectedAt,
+      lastConnectedAt: this.#lastConnectedAt,
+      lastAckAt: this.#outflow.lastAckAt,
+      authFailures: this.#backoff.streak('auth'),
+      protocolFailures: this.#backoff.streak('protocol'),
+      connectionFailures: this.#backoff.streak('connection'),
+      unacked: this.#outflow.unacked,
+      rate: this.#outflow.rate,
+      givenUp: this.#outflow.givenUp,
+      clockSkewMs: this.#skewMs,
+    };
+  }
+
+  /** Connects, and again and again until `stop`. Does nothing when it was started or stopped before. */
+  start(): void {
+    if (this.#state !== 'idle') return;
+    this.#journal.onAppend = () => quietly(() => this.#session?.wake());
+    quietly(() => void this.#run());
+  }
+
+  /**
+   * Resolves when everything appended so far is confirmed and every result is written: true; false when the time was
+   * over or there is no connection to be had. Keeps the process alive for as long.
+   */
+  flush(timeoutMs: number): Promise<boolean> {
+    this.#journal.flush();
+    const target = this.#journal.end;
+    return quietly(() => this.#settled(() => this.#journal.confirmed >= target && this.#outbox.empty, timeoutMs));
+  }
+
+  /** Clean goodbye: awaits the acks of all that was appended, then closes with 1000. For good; never rejects. */
+  async stop({ timeoutMs = 2000 }: { timeoutMs?: number } = {}): Promise<void> {
+    if (this.#stopping) return;
+    const deadline = performance.now() + timeoutMs;
+    if (this.#state !== 'idle') await this.flush(Math.max(timeoutMs - CLOSE_MS, 0));
+    this.#stopping = true;
+    this.#journal.onAppend = undefined;
+    this.#retry?.();
+    const session = this.#session;
+    if (session !== undefined) {
+      const left = Math.max(deadline - performance.now(), 1);
+      const alive = setTimeout(() => undefined, left + CLOSE_MS);
+      quietly(() => session.close(left));
+      await session.ended;
+      clearTimeout(alive);
+    }
+    this.#setState('stopped');
+  }
+
+  /** Connects again with a new hello, for example because there are more engines now; unacked events are awaited. */
+  reconnect(reason: string): void {
+    const session = this.#session;
+    if (session === undefined || this.#hello === undefined) return;
+    this.#log.debug(`connecting again: ${reason}`);
+    quietly(() => {
+      session.quiesce();
+      void this.#settled(() => this.#outflow.unacked === 0, HANDOVER_MS, false).then(() => {
+        if (this.#session === session) session.close(HANDOVER_MS);
+      });
+    });
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#stopping) {
+      this.#setState('connecting');
+      this.#hello = undefined;
+      const session = this.#open();
+      this.#session = session;
+      const end = await session.ended;
+      this.#session = undefined;
+      this.#connectedAt = undefined;
+      const wasUp = this.#up;
+      this.#up = undefined;
+      if (wasUp !== undefined) this.#options.onSession?.(undefined);
+      if (this.#stopping) break;
+      const wait = this.#judge(end);
+      if (wait > 0) await this.#wait(wait);
+    }
+  }
+
+  #open(): Session {
+    return new WebSocketSession(this.#context);
+  }
+
+  /** Milliseconds until the next attempt; says what an operator has to know, once. */
+  #judge(end: SessionEnd): number {
+    if (end.wanted) return 0;
+    const reaction = this.#reaction(end);
+    const { cause, level, message } = advice(end, { shown: this.#address.shown, skewMs: this.#skewMs, reaction });
+    this.#log.debug(`connection ended: ${end.error?.message ?? `code ${end.code}`}`);
+    if (reaction === 'replaced') this.#options.onReplaced?.();
+    // One short interruption is not worth a line.
+    if (level !== undefined && (reaction !== 'connection' || !this.#proven || this.#backoff.streak(reaction) > 0)) {
+      if (this.#log.once(cause, level, message)) this.#told.add(cause);
+    }
+    this.#proven = false;
+    return Math.max(this.#backoff.next(reaction), end.retryAfterMs ?? 0);
+  }
+
+  /** A signature that was right before is not wrong now: then what arrived was too old. */
+  #reaction({ code, error }: SessionEnd): CloseReaction {
+    if (error !== undefined) return 'connection';
+    if (code === 4403 && this.#proven) return 'connection';
+    const { reaction } = closeCode(code);
+    return reaction === 'done' ? 'connection' : reaction;
+  }
+
+  /** At most until the time is over, `stop`, or somebody in a hurry (`flush`). */
+  #wait(ms: number): Promise<void> {
+    this.#setState('waiting');
+    return new Promise((resolve) => {
+      const done = (): void => {
+        clearTimeout(timer);
+        this.#retry = undefined;
+        resolve();
+      };
+      const timer = setTimeout(done, ms).unref();
+      this.#retry = done;
+    });
+  }
+
+  /**
+   * Waits for a condition with a timer that keeps the process alive. While waiting for the next attempt one is made
+   * at once; when that fails there is nothing to wait for.
+   */
+  #settled(condition: () => boolean, timeoutMs: number, hurry = true): Promise<boolean> {
+    return new Promise((resolve) => {
+      let hurried = false;
+      const check = (): void => {
+        const met = condition();
+        const hopeless = hurry && (this.#state === 'idle' || this.#state === 'stopped');
+        if (!met && hurry && this.#state === 'waiting' && !hurried) {
+          hurried = true;
+          this.#retry?.();
+          return;
+        }
+        const failed = hurry && this.#state === 'waiting' && hurried;
+        if (!met && !hopeless && !failed) return;
+        clearTimeout(timer);
+        this.#watchers.delete(check);
+        resolve(met);
+      };
+      const timer = setTimeout(() => {
+        this.#watchers.delete(check);
+        resolve(condition());
+      }, timeoutMs);
+      this.#watchers.add(check);
+      check();
+    });
+  }
+
+  #changed(): void {
+    for (const check of [...this.#watchers]) check();
+  }
+
+  #setState(state: LinkState): void {
+    if (this.#state === state) return;
+    this.#state = state;
+    this.#options.onState?.(state);
+    this.#changed();
+  }
+
+  #makeContext(): SessionContext {
+    const { token, secret, env = process.env } = this.#options;
+    return {
+      address: this.#address,
+      token,
+      secret,
+      env,
+      times: this.#times,
+      outflow: this.#outflow,
+      outbox: this.#outbox,
+      hello: () => {
+        this.#hello = this.#options.hello();
+        return this.#hello;
+      },
+      beat: (write, intervalMs) => this.#beat(write, intervalMs),
+      retryContracts: () => this.#retryContracts(),
+      onUp: (session) => this.#onUp(session),
+      onProof: () => this.#onProof(),
+      onChange: () => this.#changed(),
+      onCommand: ({ id, payload, exact }) => {
+        const command: LinkCommand = {
+          id,
+          action: payload.action,
+          target: payload.target,
+          parameters: payload.parameters,
+          exact,
+          timeoutSeconds: payload.timeout_seconds,
+          issuedBy: payload.issued_by,
+        };
+        this.#options.onCommand(command, this.#reply(id, payload.delivery_claim_token));
+      },
+      onDebug: (message) => this.#log.debug(message),
+    };
+  }
+
+  #onUp(session: LinkSession): void {
+    const now = Date.now();
+    this.#up = session;
+    this.#connectedAt = now;
+    this.#lastConnectedAt = now;
+    this.#skewMs = session.clockSkewMs;
+    this.#outbox.reopen(performance.now());
+    const skew = session.clockSkewMs ?? 0;
+    if (Math.abs(skew) > SKEW_MS) {
+      const seconds = Math.round(Math.abs(skew) / 1000);
+      this.#log.once(
+        'link.skew',
+        'warn',
+        `the clock of this host is ${seconds} s ${skew > 0 ? 'behind' : 'ahead of'} the brain's: from 60 s on the brain refuses every frame; synchronise the clocks (NTP)`,
+      );
+    } else {
+      this.#log.over('link.skew');
+    }
+    this.#setState('connected');
+    this.#options.onSession?.(session);
+  }
+
+  #onProof(): void {
+    this.#proven = true;
+    this.#backoff.reset();
+    const told = [...this.#told];
+    this.#told.clear();
+    for (const cause of told) this.#log.over(cause);
+    if (told.length > 0) this.#log.info(`connected to the brain at ${this.#address.shown} again`);
+  }
+
+  #reply(id: string, claimToken: string | null): Reply {
+    let answered = false;
+    return {
+      ack: () => quietly(() => this.#session?.ack(id, claimToken)),
+      result: (answer) => {
+        if (answered) return;
+        answered = true;
+        this.#outbox.add(id, answer, claimToken, performance.now());
+        quietly(() => this.#session?.wake());
+      },
+    };
+  }
+
+  async #beat(write: Parameters<SessionContext['beat']>[0], intervalMs: number): Promise<void> {
+    const journal = this.#journal;
+    const payload: HeartbeatPayload = {
+      buffer_size: journal.size.records,
+      last_flush_at: iso(this.#outflow.lastAckAt),
+      dropped_events: journal.losses.records,
+      adapter_health: {},
+      telemetry_loss: null,
+      ...(await this.#figures(intervalMs / 2)),
+    };
+    await write((writer) => writer.heartbeat(payload));
+    const now = performance.now();
+    if (now - this.#statusAt < STATUS_EVERY_MS) return;
+    this.#statusAt = now;
+    const { authFailures, protocolFailures, connectionFailures, lastConnectedAt, connectedAt } = this.stats;
+    const oldest = journal.oldestAt;
+    await write((writer) =>
+      writer.agentStatus({
+        auth_failure_streak: authFailures,
+        protocol_failure_streak: protocolFailures,
+        connection_failure_streak: connectionFailures,
+        last_successful_connect_at: iso(lastConnectedAt),
+        current_session_age_seconds: connectedAt === undefined ? 0 : (Date.now() - connectedAt) / 1000,
+        buffer_depth: journal.size.records,
+        buffer_oldest_age_seconds: oldest === undefined ? null : Math.max(Math.round((Date.now() - oldest) / 1000), 0),
+        agent_version: this.#hello?.agent_version ?? '',
+        protocol_version: this.#hello?.protocol_version ?? '2',
+        engines: this.#hello?.engines.slice(0, 32) ?? [],
+        schedulers: this.#hello?.schedulers.slice(0, 32) ?? [],
+        telemetry_loss: payload.telemetry_loss,
+        ...this.#options.agentStatus?.(),
+      }),
+    );
+  }
+
+  /** The agent's figures, if they are there in time: the beat itself must not wait for a broker. */
+  async #figures(timeoutMs: number): Promise<Partial<HeartbeatPayload>> {
+    const { heartbeat } = this.#options;
+    if (heartbeat === undefined) return {};
+    const abort = new AbortController();
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => {
+        abort.abort();
+        resolve({});
+      }, timeoutMs).unref();
+      const settle = (figures: Partial<HeartbeatPayload>): void => {
+        clearTimeout(timer);
+        resolve(figures);
+      };
+      heartbeat(abort.signal).then(settle, (cause) => {
+        this.#log.debug(`no figures for the heartbeat: ${String(cause)}`);
+        settle({});
+      });
+    });
+  }
+
+  #retryContracts(): string {
+    const { retryContracts } = this.#options;
+    const engines = retryContracts ?? Object.fromEntries(this.#options.hello().engines.map((engine) => [engine, 1]));
+    return Object.entries(engines)
+      .map(([engine, version]) => `${engine}=${version}`)
+      .join(',');
+  }
+}

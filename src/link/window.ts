@@ -1,0 +1,115 @@
+import type { Position } from '../journal/journal.js';
+
+/** A frame that was sent and waits for its ack. */
+export interface SentFrame {
+  readonly id: string;
+  readonly start: Position;
+  readonly end: Position;
+  readonly bytes: number;
+  /** Milliseconds of a clock that never goes back. */
+  readonly sentAt: number;
+}
+
+/** Events a brain may owe before its speed is known. */
+const UNMEASURED = 300;
+/** Work in flight that is aimed at, in seconds of the brain's measured speed. */
+const AIM_SECONDS = 1;
+/** Results and heartbeats queue behind what is in flight, should the brain suddenly slow down. */
+const MAX_EVENTS = 5000;
+const MAX_BYTES = 4 * 1024 * 1024;
+const MIN_FRAME = 50;
+const MAX_FRAME = 250;
+/** A smaller frame waits while others are in flight. */
+const WORTHWHILE = 100;
+/** How much of the earlier measurements stays with each new one. */
+const MEMORY = 0.7;
+
+/** How many events may be on their way: frames sent and not yet acked. Pure. */
+export class Window {
+  #frames: (SentFrame & { acked: boolean })[] = [];
+  #events = 0;
+  #bytes = 0;
+  /** Decaying sums behind the measured speed. */
+  #ackedEvents = 0;
+  #ackedMs = 0;
+  #lastAck = Number.NEGATIVE_INFINITY;
+  #lastAdvance = Number.NEGATIVE_INFINITY;
+
+  /** Events a frame should have now, at most. */
+  get frameSize(): number {
+    return Math.min(Math.max(Math.round(this.#target() / 2), MIN_FRAME), MAX_FRAME);
+  }
+
+  /** Events in flight. */
+  get events(): number {
+    return this.#events;
+  }
+
+  get frames(): number {
+    return this.#frames.length;
+  }
+
+  /** Events per second the brain acks; undefined until measured. */
+  get rate(): number | undefined {
+    return this.#ackedMs > 0 ? (this.#ackedEvents / this.#ackedMs) * 1000 : undefined;
+  }
+
+  #target(): number {
+    return Math.min((this.rate ?? UNMEASURED) * AIM_SECONDS, MAX_EVENTS);
+  }
+
+  /** Events the next frame may have of `pending` ones; 0 when it is better to wait. */
+  room(pending: number): number {
+    const size = this.frameSize;
+    const wanted = Math.min(pending, size);
+    if (this.#events === 0) return wanted;
+    if (this.#events + wanted > this.#target() || this.#bytes >= MAX_BYTES) return 0;
+    return wanted < Math.min(size, WORTHWHILE) ? 0 : wanted;
+  }
+
+  sent(frame: SentFrame): void {
+    this.#frames.push({ ...frame, acked: false });
+    this.#events += frame.end - frame.start;
+    this.#bytes += frame.bytes;
+  }
+
+  /** The frame an ack is for; undefined when there is none, or when it was acked before. */
+  ack(id: string, now: number): SentFrame | undefined {
+    const frame = this.#frames.find((sent) => sent.id === id);
+    if (frame === undefined || frame.acked) return undefined;
+    frame.acked = true;
+    const events = frame.end - frame.start;
+    this.#events -= events;
+    this.#bytes -= frame.bytes;
+    // A brain takes in one frame after the other: this one had its attention since the one before was done.
+    const ms = Math.max(now - Math.max(frame.sentAt, this.#lastAck), 0.1);
+    this.#ackedEvents = this.#ackedEvents * MEMORY + events;
+    this.#ackedMs = this.#ackedMs * MEMORY + ms;
+    this.#lastAck = now;
+    return frame;
+  }
+
+  /** Takes away the acked frames at the front; what they end at can be confirmed. */
+  advance(): Position | undefined {
+    let end: Position | undefined;
+    while (this.#frames[0]?.acked) end = this.#frames.shift()?.end;
+    if (end !== undefined) this.#lastAdvance = this.#lastAck;
+    return end;
+  }
+
+  /** Since when nothing was confirmed although something is in flight. */
+  get waitingSince(): number | undefined {
+    const oldest = this.#frames[0];
+    return oldest === undefined ? undefined : Math.max(oldest.sentAt, this.#lastAdvance);
+  }
+
+  /** Forgets all frames, as at the end of a connection; returns those that were not acked. */
+  clear(): readonly SentFrame[] {
+    const open = this.#frames.filter((frame) => !frame.acked);
+    this.#frames = [];
+    this.#events = 0;
+    this.#bytes = 0;
+    this.#lastAck = Number.NEGATIVE_INFINITY;
+    return open;
+  }
+}

@@ -1,0 +1,94 @@
+/** How the stub may be made to misbehave; every field can be changed at any time through `stub.misbehave()`. */
+export interface Misbehaviour {
+  /** Event batches are stored but never acknowledged. */
+  readonly noAck?: boolean;
+  /** Milliseconds before each acknowledgement. */
+  readonly slowAckMs?: number;
+  /** Each acknowledgement is sent twice. */
+  readonly duplicateAcks?: boolean;
+  /** Acknowledgements are held back until this many are there, then sent in reverse order. */
+  readonly reverseAcks?: number;
+  /** An acknowledgement for a frame that was never sent goes before each right one. */
+  readonly unknownAcks?: boolean;
+  /** Frames of the brain carry a wrong signature. */
+  readonly wrongSignature?: boolean;
+  /** Each frame of the brain is sent twice, byte for byte. */
+  readonly replay?: boolean;
+  /** The brain's clock minus the real one, in milliseconds. */
+  readonly clockOffsetMs?: number;
+  /** Every new connection is closed with this code right after the upgrade. */
+  readonly closeWith?: number;
+  /** Upgrades are answered with this HTTP status, as by a proxy that does not know WebSocket. */
+  readonly refuseUpgrade?: number;
+  /** The upgrade is accepted but the hello never answered. */
+  readonly noHelloAck?: boolean;
+  /** Closes the connection with the returned code when a batch holds such an event; undefined takes it. */
+  readonly refuseEvent?: (event: { readonly [key: string]: unknown }) => number | undefined;
+  /** Long-poll requests are answered with this status. */
+  readonly httpStatus?: number;
+  /** Goes with `httpStatus`, in seconds. */
+  readonly retryAfter?: number;
+  /** Most frames taken from one long-poll upload; the others are to be sent again. */
+  readonly acceptFrames?: number;
+}
+
+export interface StubBrainOptions extends Misbehaviour {
+  /** Port on 127.0.0.1. Default: a free one. */
+  readonly port?: number;
+  /** Path before `/ws/agent` and `/api/v1`, such as `/z4j`. Default none. */
+  readonly prefix?: string;
+  /** Default 10, as a brain. */
+  readonly heartbeatSeconds?: number;
+  /** Bytes of the largest frame. Default 1 MiB, as a brain. */
+  readonly maxFrameBytes?: number;
+  /** Bytes of the largest long-poll upload. Default 8192, as a brain. */
+  readonly maxBodyBytes?: number;
+  /** Events taken in per second, one frame after the other, as by a real database. Default: as fast as it can. */
+  readonly eventsPerSecond?: number;
+  /** false: events are counted and acknowledged but neither stored nor projected, for benchmarks. */
+  readonly record?: boolean;
+  /** What the brain says its version is. Default `1.13.0`. */
+  readonly brainVersion?: string;
+  /** Agent token. Default: a random one. */
+  readonly token?: string;
+  /** 32 bytes. Default: random. */
+  readonly secret?: Uint8Array;
+}
+
+/** An operator's command. */
+export interface StubCommand {
+  readonly action: string;
+  readonly parameters?: { readonly [key: string]: unknown };
+  readonly target?: { readonly [key: string]: unknown };
+  readonly delivery_claim_token?: string | null;
+}
+
+export interface StubCommandOutcome {
+  /** `timeout`: no result within the time. */
+  readonly status: 'success' | 'failed' | 'timeout';
+  readonly result: unknown;
+  readonly error: string | null;
+  /** Whether a `command_ack` came. */
+  readonly acknowledged: boolean;
+}
+
+/** What the stub has counted since it was started. */
+export interface StubCounts {
+  connections: number;
+  /** Event batches. */
+  frames: number;
+  bytes: number;
+  /** Events in all batches, duplicates among them. */
+  events: number;
+  accepted: number;
+  rejected: number;
+  /** Events of the largest batch. */
+  largestFrame: number;
+}
+
+/** One agent: what its last hello said, and whether a process of it is connected. */
+export interface StubAgent {
+  readonly id: string;
+  readonly state: 'online' | 'offline';
+  readonly hello: import('./brain-wire.js').StubHello | undefined;
+}
