@@ -55,7 +55,7 @@ export interface WorkerNames {
 }
 
 export interface DispatcherOptions {
-  readonly journal: Journal;
+  readonly journal: Pick<Journal, 'append' | 'flush'>;
   readonly redactor: Redactor;
   /** Left out: events wait in memory, printed, until `identity` is set. */
   readonly identity?: WorkerNames | undefined;
@@ -90,7 +90,7 @@ interface Pending {
  *     dispatcher.record({ kind: 'task.sent', engine: 'bullmq', taskId: 'mail:42', occurredAt: Date.now(), data: {} });
  */
 export class Dispatcher {
-  readonly #journal: Journal;
+  readonly #journal: Pick<Journal, 'append' | 'flush'>;
   readonly #redactor: Redactor;
   readonly #now: () => number;
   readonly #engines = new Map<string, string>();

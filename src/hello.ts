@@ -1,4 +1,5 @@
-import type { Action, Engine, JsonObject } from './engine.js';
+import type { Action, Engine } from './engine.js';
+import type { HelloPayload } from './protocol/index.js';
 import { AGENT_VERSION } from './version.js';
 
 /** Names of the actions that are told to the brain under another token, or under none. */
@@ -36,7 +37,7 @@ export class HelloBuilder {
     workerRole = 'task',
     schedules = true,
     allowed = () => true,
-  }: HelloOptions): JsonObject {
+  }: HelloOptions): HelloPayload {
     const capabilities: { [name: string]: readonly string[] } = {};
     const schedulers: string[] = [];
     for (const engine of engines) {

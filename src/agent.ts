@@ -1,0 +1,274 @@
+import type { AgentLink } from './agent-link.js';
+import { type AgentOptions, missingSetting, readConfiguration, type Settings } from './config.js';
+import { Dispatcher } from './dispatcher.js';
+import { type Engine, hub, type TargetReport } from './engine.js';
+import { LEAVE_MS, leaveWithProcess } from './exit.js';
+import { type Identity, identityOf } from './identity.js';
+import type { LinkStats } from './link/index.js';
+import { brainAddress } from './link/url.js';
+import { createLog, type Log } from './log.js';
+import { decodeSecret } from './protocol/index.js';
+import { Redactor } from './redactor.js';
+import { memoryStorage, openStorage, type Storage } from './storage.js';
+
+/** An agent that cannot do what it was asked; the message says what to do. */
+export class AgentError extends Error {
+  override readonly name = 'AgentError';
+  readonly code: 'settings' | 'state';
+  constructor(code: AgentError['code'], message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+export interface AgentStatus {
+  readonly state: AgentState;
+  readonly engines: readonly string[];
+  readonly link: LinkStats | undefined;
+  readonly journal: { readonly records: number; readonly bytes: number; readonly lost: number };
+}
+
+/** `new` → `listening` (events are captured) → `running` (connected or connecting) → `stopped`. */
+export type AgentState = 'new' | 'listening' | 'running' | 'stopped';
+
+/** Engines that appear within this time after the first are in the first hello, in milliseconds. */
+const GATHER_MS = 150;
+/**
+ * The z4j agent of this process or thread: captures what the engines do, reports it to a brain and carries out what
+ * operators ask.
+ *
+ *     await using agent = await new Agent({ token, hmacSecret, brainUrl }).start();
+ *
+ * Options win over the environment; see `SETTINGS` for both.
+ */
+export class Agent {
+  readonly settings: Settings;
+  /** Where the agent says what it has to say. */
+  readonly log: Log;
+  readonly #redactor: Redactor;
+  readonly #dispatcher: Dispatcher;
+  readonly #engines = new Map<string, Engine>();
+  #state: AgentState = 'new';
+  #storage: Storage;
+  #identity: Identity | undefined;
+  #link: AgentLink | undefined;
+  #starting: Promise<this> | undefined;
+  #stopping: Promise<void> | undefined;
+  #gathering: NodeJS.Timeout | undefined;
+
+  /** Called once, shortly after the first live engine of a listening agent. */
+  onFirstEngine: (() => void) | undefined;
+
+  /** Throws a `SettingError` for an option that cannot be used; nonsense in the environment is one warning each. */
+  constructor(options: AgentOptions = {}) {
+    const { settings, problems } = readConfiguration(options);
+    this.settings = settings;
+    this.log = createLog({ level: settings.logLevel, format: settings.logFormat });
+    for (const problem of problems) this.log.warn(problem);
+    this.#redactor = new Redactor({
+      extraKeyPatterns: settings.redactionExtraKeyPatterns,
+      extraValuePatterns: settings.redactionExtraValuePatterns,
+      maxStringBytes: settings.maxPayloadBytes,
+    });
+    this.#storage = memoryStorage(settings);
+    this.#dispatcher = new Dispatcher({
+      // The journal is opened later than the first event is captured.
+      journal: {
+        append: (record, meta) => this.#storage.journal.append(record, meta),
+        flush: () => this.#storage.journal.flush(),
+      },
+      redactor: this.#redactor,
+    });
+  }
+
+  get state(): AgentState {
+    return this.#state;
+  }
+
+  /** Which libraries were found, with version, file, who saw them and what became of it. */
+  targets(): readonly TargetReport[] {
+    return hub.targets;
+  }
+
+  status(): AgentStatus {
+    const { journal } = this.#storage;
+    return {
+      state: this.#state,
+      engines: [...this.#engines.keys()],
+      link: this.#link?.stats,
+      journal: { ...journal.size, lost: journal.losses.records },
+    };
+  }
+
+  /** Adds an engine, any number of times with different names; before or after `start()`. */
+  registerEngine(engine: Engine): this {
+    const known = this.#engines.get(engine.name);
+    if (known === engine) return this;
+    if (known !== undefined) {
+      throw new AgentError('state', `an engine named ${engine.name} is registered already; give this one a namespace`);
+    }
+    this.#engines.set(engine.name, engine);
+    hub.engines.set(engine.name, engine);
+    if (this.#identity !== undefined) this.#startEngine(engine);
+    return this;
+  }
+
+  /**
+   * Begins to capture; called by `start()`. Synchronous, so that no event is missed while the rest is under way.
+   * Throws an `AgentError` when a setting is missing, or another agent of this thread captures already.
+   */
+  listen(): this {
+    if (this.#state !== 'new') return this;
+    this.#checkSettings();
+    if (hub.recorder !== undefined) {
+      throw new AgentError(
+        'state',
+        'this process has an agent already: start it by --import @z4j/bare/register or in code, not both',
+      );
+    }
+    this.#state = 'listening';
+    hub.recorder = {
+      record: (event) => this.#dispatcher.record(event),
+      engine: (engine) => this.#found(engine),
+    };
+    for (const engine of hub.engines.values()) this.#found(engine);
+    return this;
+  }
+
+  /** Connects and goes on trying; resolves when what was captured can be kept. Rejects with an `AgentError`. */
+  start(): Promise<this> {
+    this.#starting ??= this.#start();
+    return this.#starting;
+  }
+
+  /** Resolves after SIGTERM or SIGINT and a clean goodbye. */
+  async runForever(): Promise<void> {
+    await this.start();
+    await new Promise<void>((resolve) => {
+      // Nothing else may be there to keep the process alive.
+      const alive = setInterval(() => {}, 1 << 30);
+      const done = (): void => {
+        clearInterval(alive);
+        process.off('SIGTERM', done);
+        process.off('SIGINT', done);
+        resolve();
+      };
+      process.on('SIGTERM', done);
+      process.on('SIGINT', done);
+    });
+    await this.stop();
+  }
+
+  /** Says goodbye: what was captured is sent, acknowledged or left in the journal. Never rejects. */
+  stop(timeoutMs: number = LEAVE_MS): Promise<void> {
+    this.#stopping ??= this.#stop(timeoutMs);
+    return this.#stopping;
+  }
+
+  /** Resolves with true when everything captured so far has been acknowledged. */
+  async flush(timeoutMs: number): Promise<boolean> {
+    this.#storage.journal.flush();
+    return (await this.#link?.flush(timeoutMs)) ?? false;
+  }
+
+  /** Says goodbye when the process ends by itself or by a signal; returns what undoes it. */
+  leaveWithProcess(): () => void {
+    return leaveWithProcess({
+      leave: (timeoutMs) => this.stop(timeoutMs),
+      flush: (timeoutMs) => this.flush(timeoutMs),
+      write: () => this.#storage.journal.flush(),
+    });
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+
+  #checkSettings(): Buffer {
+    const missing = missingSetting(this.settings);
+    if (missing !== undefined) throw new AgentError('settings', missing);
+    try {
+      brainAddress(this.settings.brainUrl, { allowPlain: this.settings.allowInsecure });
+    } catch (cause) {
+      throw new AgentError('settings', `Z4J_BRAIN_URL: ${(cause as Error).message}`, { cause });
+    }
+    try {
+      return decodeSecret(this.settings.hmacSecret);
+    } catch (cause) {
+      throw new AgentError('settings', `Z4J_HMAC_SECRET: ${(cause as Error).message}`, { cause });
+    }
+  }
+
+  async #start(): Promise<this> {
+    const { settings } = this;
+    const secret = this.#checkSettings();
+    this.listen();
+    const [{ AgentLink }, storage] = await Promise.all([import('./agent-link.js'), openStorage(settings, this.log)]);
+    if (this.#stopping !== undefined) {
+      storage.close();
+      return this;
+    }
+    this.#storage = storage;
+    const identity = identityOf(settings, storage.slot);
+    this.#identity = identity;
+    this.#link = new AgentLink({
+      settings,
+      secret,
+      identity,
+      storage,
+      engines: this.#engines,
+      redactor: this.#redactor,
+      log: this.log,
+    });
+    this.#state = 'running';
+    for (const engine of this.#engines.values()) this.#startEngine(engine);
+    this.#dispatcher.identity = { workerName: (_engine, queue) => identity.workerName(queue) };
+    this.#link.start();
+    return this;
+  }
+
+  async #stop(timeoutMs: number): Promise<void> {
+    const was = this.#state;
+    this.#state = 'stopped';
+    clearTimeout(this.#gathering);
+    await this.#starting?.catch(() => undefined);
+    if (was === 'new') return;
+    for (const engine of this.#engines.values()) {
+      try {
+        engine.stop();
+      } catch (cause) {
+        this.log.debug(`${engine.name} did not stop: ${String(cause)}`);
+      }
+    }
+    this.#storage.journal.flush();
+    await this.#link?.stop(timeoutMs);
+    hub.recorder = undefined;
+    this.#storage.close();
+  }
+
+  /** An instrumentation has its first live instance: time to connect, with what else appears now. */
+  #found(engine: Engine): void {
+    if (this.#engines.has(engine.name)) return;
+    this.registerEngine(engine);
+    if (this.#state === 'listening' && this.onFirstEngine !== undefined && this.#gathering === undefined) {
+      this.#gathering = setTimeout(this.onFirstEngine, GATHER_MS);
+      this.#gathering.unref();
+    }
+  }
+
+  #startEngine(engine: Engine): void {
+    const identity = this.#identity as Identity;
+    try {
+      engine.start({
+        workerName: (queue) => identity.workerName(queue),
+        record: (event) => this.#dispatcher.record(event),
+        inventoryChanged: () => this.#link?.inventoryChanged(),
+        warn: (cause, message) => void this.log.once(cause, 'warn', message),
+        slot: identity.slot,
+      });
+    } catch (cause) {
+      this.log.error(`${engine.name} cannot be reported: ${String(cause)}`);
+    }
+    this.#link?.inventoryChanged();
+  }
+}
