@@ -158,7 +158,7 @@ describe('an application that installed it', () => {
     const typed = (await entries()).filter((entry) => !entry.endsWith('/vitest'));
     const imports = typed.map((entry, index) => `import * as e${index} from '${entry}'; export { e${index} };`);
     await writeFile(join(project, 'all.mts'), imports.join('\n'));
-    await writeFile(join(project, 'use.mts'), await readFile(new URL('./consumer.txt', import.meta.url), 'utf8'));
+    await writeFile(join(project, 'use.mts'), await readFile(new URL('./fixtures/use.mts', import.meta.url), 'utf8'));
     const { code, stdout } = await run(bin('tsc'), ['-p', project], project);
     expect(code, stdout).toBe(0);
   });
