@@ -1,5 +1,9 @@
 import type { Losses } from './journal.js';
 
+/** Kinds are 0 … 62; what is beyond, or can no longer be read, is counted as the last. */
+export const KINDS = 64;
+export const UNKNOWN_KIND = KINDS - 1;
+
 /** Counts records that were lost before they were confirmed. */
 export class LossCounter implements Losses {
   records = 0;
@@ -17,5 +21,7 @@ export class LossCounter implements Losses {
   }
 }
 
-/** Kind under which records are counted whose kind cannot be read any more. */
-export const UNKNOWN_KIND = 255;
+/** `counts` has a number for every kind. */
+export function count(counts: Uint32Array, kind: number, records = 1): void {
+  counts[kind] = (counts[kind] ?? 0) + records;
+}

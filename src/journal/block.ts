@@ -1,0 +1,78 @@
+import { encodeRecord, kindAt, lengthAt, MAX_TEXT, RECORD_HEADER } from './format.js';
+import type { Position, RecordMeta } from './journal.js';
+import { count, KINDS, UNKNOWN_KIND } from './losses.js';
+
+/** Encoded records in a row. */
+export interface Block {
+  readonly bytes: Buffer;
+  readonly start: Position;
+  readonly records: number;
+  /** Milliseconds since the epoch at which they were appended. */
+  readonly at: number;
+  readonly counts: Uint32Array;
+}
+
+const INITIAL = 64 << 10;
+/** A turn of the event loop with more is written in several pieces. */
+const LARGEST = 1 << 20;
+
+/** Collects the records of one turn of the event loop, encoded. */
+export class BlockBuilder {
+  #bytes = Buffer.allocUnsafeSlow(INITIAL);
+  #used = 0;
+  #records = 0;
+  #at = 0;
+  readonly #counts = new Uint32Array(KINDS);
+
+  get records(): number {
+    return this.#records;
+  }
+
+  /** False when the text does not fit: take the block out first, or, when it is empty, give up. */
+  add(text: string, meta: RecordMeta, position: Position): boolean {
+    if (this.#used + RECORD_HEADER + text.length * 3 > this.#bytes.length && !this.#grow(text)) return false;
+    if (this.#records === 0) this.#at = Date.now();
+    const kind = Math.min(meta.kind, UNKNOWN_KIND);
+    this.#used = encodeRecord(this.#bytes, this.#used, text, kind, meta.task, position, this.#at);
+    count(this.#counts, kind);
+    this.#records++;
+    return true;
+  }
+
+  /** What was collected, with `end` as the position behind it. Valid until the next `add`; empties the builder. */
+  take(end: Position): Block {
+    const block: Block = {
+      bytes: this.#bytes.subarray(0, this.#used),
+      start: end - this.#records,
+      records: this.#records,
+      at: this.#at,
+      counts: this.#counts.slice(),
+    };
+    if (this.#bytes.length > LARGEST) this.#bytes = Buffer.allocUnsafeSlow(INITIAL);
+    this.#used = 0;
+    this.#records = 0;
+    this.#counts.fill(0);
+    return block;
+  }
+
+  #grow(text: string): boolean {
+    const length = Buffer.byteLength(text);
+    const needed = this.#used + RECORD_HEADER + length;
+    if (length > MAX_TEXT || (needed > LARGEST && this.#records > 0)) return false;
+    if (needed > this.#bytes.length) {
+      const larger = Buffer.allocUnsafeSlow(Math.max(needed, Math.min(LARGEST, this.#bytes.length * 2)));
+      this.#bytes.copy(larger, 0, 0, this.#used);
+      this.#bytes = larger;
+    }
+    return true;
+  }
+}
+
+/** Offsets of the records of a block whose bytes are known to be whole. */
+export function* recordsOf(bytes: Buffer): Generator<{ readonly kind: number; readonly text: Buffer }> {
+  for (let at = 0; at + RECORD_HEADER <= bytes.length; ) {
+    const end = at + RECORD_HEADER + lengthAt(bytes, at);
+    yield { kind: kindAt(bytes, at), text: bytes.subarray(at + RECORD_HEADER, end) };
+    at = end;
+  }
+}

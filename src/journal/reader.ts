@@ -1,0 +1,243 @@
+import { join } from 'node:path';
+import type { MessagePort } from 'node:worker_threads';
+import { SegmentCursor } from './cursor.js';
+import { closeQuietly, isUnlinked, NumberCell, openFile } from './disk.js';
+import { errnoOf } from './errors.js';
+import { CONFIRMED_FILE, LOST_READING_FILE } from './files.js';
+import { SEGMENT_HEADER } from './format.js';
+import type { Journal, JournalBatch, Losses, Position } from './journal.js';
+import { KINDS, UNKNOWN_KIND } from './losses.js';
+import { headerOf, listSegments, segmentPath } from './segments.js';
+import { SharedState } from './shared.js';
+import type { JournalHandle } from './writer.js';
+
+/** What a thread that reads a journal can do; all of it but appending. */
+export type JournalReading = Omit<Journal, 'append' | 'flush'>;
+
+type Limit = { readonly records: number; readonly bytes: number };
+
+/** Where a batch began, to find it again. */
+interface Mark {
+  readonly start: Position;
+  readonly end: Position;
+  readonly segment: Position;
+  readonly offset: number;
+  readonly at: number;
+}
+
+interface OpenSegment {
+  readonly cursor: SegmentCursor;
+  readonly fd: number;
+  readonly segment: Position;
+}
+
+const CONFIRM_MS = 50;
+/** Batches remembered; beyond it, a segment is walked from its start. */
+const MAX_MARKS = 1024;
+
+/**
+ * Opens the reading side of a journal that another thread of this process writes: reads, confirms and tells of new
+ * records; the writer deletes what was confirmed.
+ */
+export function openJournalReader(handle: JournalHandle): JournalReading {
+  return new JournalReader(handle.dir, new SharedState(handle.memory), handle.port);
+}
+
+export class JournalReader implements JournalReading {
+  onAppend: (() => void) | undefined;
+  readonly #dir: string;
+  readonly #shared: SharedState;
+  readonly #port: MessagePort | undefined;
+  readonly #confirmedCell: NumberCell;
+  readonly #lossCell: NumberCell;
+  /** Position of the next record to read. */
+  #position: Position;
+  #cursor: OpenSegment | undefined;
+  #marks: Mark[] = [];
+  /** What is missing before it has been counted. */
+  #countedTo: Position;
+  #confirmedAt = 0;
+  #confirmTimer: NodeJS.Timeout | undefined;
+
+  constructor(dir: string, shared: SharedState, port?: MessagePort) {
+    this.#dir = dir;
+    this.#shared = shared;
+    this.#position = shared.confirmed;
+    this.#confirmedCell = new NumberCell(join(dir, CONFIRMED_FILE), 1);
+    this.#confirmedCell.read();
+    this.#lossCell = new NumberCell(join(dir, LOST_READING_FILE), 1 + KINDS);
+    this.#countedTo = this.#lossCell.read()?.[0] ?? 0;
+    this.#port = port;
+    port?.on('message', () => this.onAppend?.());
+    port?.unref();
+    shared.wait();
+  }
+
+  get confirmed(): Position {
+    return Math.max(this.#shared.confirmed, this.#shared.floor);
+  }
+
+  get end(): Position {
+    return this.#shared.end;
+  }
+
+  get size(): { records: number; bytes: number } {
+    const records = Math.max(0, this.end - this.confirmed);
+    return { records, bytes: records === 0 ? 0 : this.#shared.bytes };
+  }
+
+  get oldestAt(): number | undefined {
+    const read = this.#marks[0];
+    if (read !== undefined) return read.at;
+    return this.#seek(this.confirmed) ? this.#cursor?.cursor.time : undefined;
+  }
+
+  get losses(): Losses {
+    return this.#shared.losses;
+  }
+
+  read(start: Position, limit: Limit): JournalBatch | undefined {
+    const batch = this.#read(Math.max(start, this.confirmed), limit);
+    if (batch !== undefined) return batch;
+    this.#shared.wait();
+    // What was written between the look and the wish to be told would not be told of.
+    return this.#position < this.#shared.end ? this.#read(this.#position, limit) : undefined;
+  }
+
+  confirm(end: Position): void {
+    if (end <= this.#shared.confirmed) return;
+    this.#shared.confirmed = end;
+    const keep = this.#marks.findIndex((mark) => mark.end > end);
+    this.#marks = keep < 0 ? [] : this.#marks.slice(keep);
+    if (Math.abs(Date.now() - this.#confirmedAt) >= CONFIRM_MS) {
+      this.#persistConfirmed();
+    } else if (this.#confirmTimer === undefined) {
+      this.#confirmTimer = setTimeout(() => this.#persistConfirmed(), CONFIRM_MS);
+      this.#confirmTimer.unref();
+    }
+  }
+
+  close(): void {
+    this.#persistConfirmed();
+    this.#leaveSegment();
+    this.#confirmedCell.close();
+    this.#lossCell.close();
+    this.#port?.close();
+  }
+
+  #read(start: Position, limit: Limit): JournalBatch | undefined {
+    if (!this.#seek(start)) return undefined;
+    const { cursor, segment } = this.#cursor as OpenSegment;
+    const first = this.#position;
+    const mark = { start: first, segment, offset: cursor.offset, at: cursor.time };
+    const records: Buffer[] = [];
+    let bytes = 0;
+    do {
+      if (records.length > 0 && (records.length >= limit.records || bytes + cursor.length > limit.bytes)) break;
+      const text = cursor.take();
+      records.push(text);
+      bytes += text.length;
+      this.#position++;
+      // A batch ends before a gap, so that its positions are those of its records.
+    } while (this.#position < this.#shared.end && cursor.peek() && cursor.position === this.#position);
+    this.#marks.push({ ...mark, end: this.#position });
+    if (this.#marks.length > MAX_MARKS) this.#marks.splice(1, 1);
+    return { records, start: first, end: this.#position, bytes };
+  }
+
+  /** Takes the first record at or behind `position` at hand; false when there is none, or none that can be read now. */
+  #seek(position: Position): boolean {
+    if (position !== this.#position) this.#jump(position);
+    try {
+      while (this.#position < this.#shared.end) {
+        if (this.#findInSegment()) return true;
+        if (!this.#enterNext()) return false;
+      }
+    } catch (error) {
+      // Deleted under us, or unreadable for now: looked for again from the list of files next time.
+      this.#leaveSegment();
+      if (errnoOf(error) === 'unknown') throw error;
+    }
+    return false;
+  }
+
+  #jump(position: Position): void {
+    this.#leaveSegment();
+    const mark = this.#marks.find(({ start }) => start === position);
+    this.#marks = this.#marks.filter(({ end }) => end <= position);
+    this.#position = position;
+    if (mark === undefined) return;
+    try {
+      this.#enter(mark.segment, mark.start, mark.offset);
+    } catch {
+      this.#leaveSegment();
+    }
+  }
+
+  #findInSegment(): boolean {
+    const cursor = this.#cursor?.cursor;
+    if (cursor === undefined) return false;
+    while (cursor.peek() && cursor.position < this.#position) cursor.skip();
+    if (!cursor.peek() || cursor.position >= this.#shared.end) return false;
+    this.#lost(this.#position, cursor.position);
+    this.#position = cursor.position;
+    return true;
+  }
+
+  /** Goes to the segment that has `#position`, or the first behind it; false when there is none. */
+  #enterNext(): boolean {
+    const starts = listSegments(this.#dir);
+    const current = this.#cursor;
+    const next =
+      current === undefined
+        ? (starts.findLast((start) => start <= this.#position) ?? starts[0])
+        : starts.find((start) => start > current.segment);
+    const { end } = this.#shared;
+    if (next === undefined && current !== undefined && isUnlinked(current.fd)) {
+      // The folder was removed and made again: what was rescued has the same name.
+      this.#leaveSegment();
+      return starts.length > 0;
+    }
+    if (next === undefined || next > end) {
+      this.#lost(this.#position, end);
+      this.#position = end;
+      current?.cursor.expect(end);
+      return false;
+    }
+    this.#leaveSegment();
+    const fd = this.#enter(next, next, SEGMENT_HEADER);
+    const written = next - headerOf(fd, next).skipped;
+    if (next > this.#position) {
+      this.#lost(this.#position, written);
+      this.#position = next;
+    }
+    return true;
+  }
+
+  #enter(segment: Position, position: Position, offset: number): number {
+    const fd = openFile(segmentPath(this.#dir, segment), 'read');
+    this.#cursor = { cursor: new SegmentCursor(fd, position, offset), fd, segment };
+    return fd;
+  }
+
+  #leaveSegment(): void {
+    closeQuietly(this.#cursor?.fd);
+    this.#cursor = undefined;
+  }
+
+  /** Records that were written and cannot be read. */
+  #lost(from: Position, to: Position): void {
+    const records = to - Math.max(from, this.#countedTo, this.#shared.floor);
+    this.#countedTo = Math.max(this.#countedTo, to);
+    if (records <= 0) return;
+    this.#shared.lose('reader', UNKNOWN_KIND, records);
+    this.#lossCell.write([this.#countedTo, ...this.#shared.lossesOf('reader')]);
+  }
+
+  #persistConfirmed(): void {
+    clearTimeout(this.#confirmTimer);
+    this.#confirmTimer = undefined;
+    this.#confirmedAt = Date.now();
+    this.#confirmedCell.write([this.#shared.confirmed]);
+  }
+}

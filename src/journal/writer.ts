@@ -1,0 +1,211 @@
+import { MessageChannel, type MessagePort } from 'node:worker_threads';
+import { type Block, BlockBuilder } from './block.js';
+import { errnoOf, reasonOf } from './errors.js';
+import { SegmentFiles } from './files.js';
+import type { JournalBatch, Position, RecordMeta } from './journal.js';
+import type { JournalOptions } from './options.js';
+import { Overlay } from './overlay.js';
+import { SharedState } from './shared.js';
+
+/** What another thread of the process needs to read a journal; fit for `postMessage`, with `port` transferred. */
+export interface JournalHandle {
+  readonly dir: string;
+  readonly memory: SharedArrayBuffer;
+  readonly port: MessagePort;
+}
+
+const RETRY_MS = 1000;
+const MAX_RETRY_MS = 30_000;
+
+/** The writing side of a durable journal. Opening throws `JournalError` or what the file system throws; nothing else does. */
+export class JournalWriter {
+  readonly shared = new SharedState();
+  /** At most once a turn, after a write. */
+  onWrite: (() => void) | undefined;
+  readonly #options: JournalOptions;
+  readonly #files: SegmentFiles;
+  readonly #builder = new BlockBuilder();
+  readonly #overlay: Overlay;
+  readonly #bucket: Bucket | undefined;
+  #next: Position;
+  #turn: NodeJS.Immediate | undefined;
+  #port: MessagePort | undefined;
+  #problem: string | undefined;
+  #retryAt = 0;
+  #retryMs = RETRY_MS;
+  #retry: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  constructor(options: JournalOptions) {
+    const { dir, maxBytes, maxAgeMs = Number.POSITIVE_INFINITY, fsync = false, memoryBytes = 16 << 20 } = options;
+    this.#options = options;
+    this.#overlay = new Overlay(Math.min(memoryBytes, maxBytes), this.shared);
+    const onRemoved = (): void => this.#note('removed', 'the folder was removed while running; it was made again');
+    this.#files = new SegmentFiles({ dir, maxBytes, maxAgeMs, fsync, onRemoved }, this.shared);
+    this.#next = this.shared.end;
+    this.#bucket = options.eagerWrites ? new Bucket(options.eagerWrites) : undefined;
+  }
+
+  /** Position the next record will get. */
+  get end(): Position {
+    return this.#next;
+  }
+
+  /** Whether records wait for the end of the turn. */
+  get pending(): boolean {
+    return this.#builder.records > 0;
+  }
+
+  get bytes(): number {
+    return this.#files.bytes + this.#overlay.bytes;
+  }
+
+  /** When the oldest of the records in memory was appended. */
+  get oldestInMemory(): number | undefined {
+    return this.#overlay.first?.at;
+  }
+
+  append(text: string, meta: RecordMeta): void {
+    if (this.#closed) return;
+    if (!this.#builder.add(text, meta, this.#next)) {
+      this.flush();
+      if (!this.#builder.add(text, meta, this.#next)) {
+        this.shared.lose('writer', meta.kind, 1);
+        return;
+      }
+    }
+    this.#next++;
+    if (this.#bucket?.take() === true) this.flush();
+    // Not unref'ed: an unref'ed immediate waits for the next I/O event. It keeps the process for this one turn only.
+    else this.#turn ??= setImmediate(this.#onTurn);
+  }
+
+  /** Writes what is pending. */
+  flush(): void {
+    if (this.#turn !== undefined) clearImmediate(this.#turn);
+    this.#turn = undefined;
+    if (this.#builder.records === 0) return;
+    this.#write(this.#builder.take(this.#next));
+    if (this.shared.wake()) this.#port?.postMessage(null);
+    this.onWrite?.();
+  }
+
+  /** What is in memory only, because the disk cannot be written. */
+  readMemory(start: Position, limit: { readonly records: number; readonly bytes: number }): JournalBatch | undefined {
+    return this.#overlay.read(start, limit);
+  }
+
+  /** Deletes what has arrived. The reading side may have confirmed more since. */
+  sweep(): void {
+    this.#overlay.confirm(this.shared.confirmed);
+    if (this.#files.sweep() && this.#problem !== undefined) this.#recover();
+  }
+
+  /** For a reader in another thread; one at a time. */
+  connect(): JournalHandle {
+    const { port1, port2 } = new MessageChannel();
+    port1.unref();
+    this.#port?.close();
+    this.#port = port1;
+    return { dir: this.#options.dir, memory: this.shared.memory, port: port2 };
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.flush();
+    if (this.#overlay.first !== undefined) this.#recover();
+    this.#closed = true;
+    clearTimeout(this.#retry);
+    this.#port?.close();
+    this.#files.close();
+  }
+
+  readonly #onTurn = (): void => {
+    this.#turn = undefined;
+    this.flush();
+  };
+
+  #write(block: Block): void {
+    if (this.#overlay.first !== undefined) {
+      this.#overlay.add(block);
+      if (Date.now() >= this.#retryAt) this.#recover();
+      return;
+    }
+    try {
+      this.#files.sweep();
+      this.#files.write(block);
+    } catch (error) {
+      this.#overlay.add(block);
+      this.#degrade(error);
+    }
+  }
+
+  /** Moves what is in memory to the disk, as far as it goes. */
+  #recover(): void {
+    try {
+      for (let first = this.#overlay.first; first !== undefined; first = this.#overlay.first) {
+        this.#files.write(first);
+        this.#overlay.shift();
+      }
+    } catch (error) {
+      this.#degrade(error);
+      return;
+    }
+    clearTimeout(this.#retry);
+    this.#retry = undefined;
+    this.#retryMs = RETRY_MS;
+    if (this.#problem === undefined) return;
+    const cause = this.#problem;
+    this.#problem = undefined;
+    this.#tell({ cause, state: 'recovered', message: 'the journal can be written again; events are on disk' });
+    if (this.shared.wake()) this.#port?.postMessage(null);
+    this.onWrite?.();
+  }
+
+  #degrade(error: unknown): void {
+    const cause = errnoOf(error);
+    if (cause !== this.#problem) {
+      this.#problem = cause;
+      const message = `the journal cannot be written (${reasonOf(error)}); events are kept in memory, within limits, until it can`;
+      this.#tell({ cause, state: 'degraded', message });
+    }
+    this.#retryAt = Date.now() + this.#retryMs;
+    clearTimeout(this.#retry);
+    this.#retry = setTimeout(() => this.#recover(), this.#retryMs);
+    this.#retry.unref();
+    this.#retryMs = Math.min(MAX_RETRY_MS, this.#retryMs * 2);
+  }
+
+  #note(cause: string, message: string): void {
+    this.#tell({ cause, state: 'noted', message });
+  }
+
+  #tell(problem: { cause: string; state: 'degraded' | 'recovered' | 'noted'; message: string }): void {
+    try {
+      this.#options.onProblem?.({ ...problem, path: this.#options.dir });
+    } catch {
+      // The listener's fault is not the host's.
+    }
+  }
+}
+
+/** So many per second, a few at once. */
+class Bucket {
+  readonly #perMs: number;
+  readonly #burst = 8;
+  #tokens = this.#burst;
+  #at = Date.now();
+
+  constructor(perSecond: number) {
+    this.#perMs = perSecond / 1000;
+  }
+
+  take(): boolean {
+    const now = Date.now();
+    this.#tokens = Math.min(this.#burst, this.#tokens + Math.max(0, now - this.#at) * this.#perMs);
+    this.#at = now;
+    if (this.#tokens < 1) return false;
+    this.#tokens--;
+    return true;
+  }
+}
