@@ -1,7 +1,8 @@
 import { isSecretKey } from './capture/keys.js';
-import { ESCAPE, inspect, SECRET, UNCLEAN, WIDE } from './capture/secrets.js';
+import { ESCAPE, inspect, isWideSecret, SECRET, UNCLEAN, WIDE } from './capture/secrets.js';
 import type { JsonValue } from './engine.js';
 import { type KeyRule, Printer, type PrintRules, REDACTED, Shapes } from './printer.js';
+import { wellFormed } from './protocol/canonical.js';
 
 export { REDACTED } from './printer.js';
 
@@ -113,10 +114,14 @@ export class Redactor {
       const clean = cleaned(text);
       if (clean !== text) return this.#text(clean);
     }
-    if (flags & SECRET || matches(this.#valuePatterns, text)) return REDACTED_TEXT;
+    if (this.#isSecret(text, flags)) return REDACTED_TEXT;
     const printed = flags & ESCAPE ? JSON.stringify(text) : `"${text}"`;
     rules.cost = flags & WIDE ? Buffer.byteLength(printed) : printed.length;
     return printed;
+  }
+
+  #isSecret(text: string, flags: number): boolean {
+    return (flags & SECRET) !== 0 || ((flags & WIDE) !== 0 && isWideSecret(text)) || matches(this.#valuePatterns, text);
   }
 
   #cut(text: string): string {
@@ -131,7 +136,7 @@ export class Redactor {
       : `${kept}[...${more} more letters truncated]`;
     this.#rules.cost = this.#maxBytes;
     for (const part of [result, head.slice(Math.max(0, kept.length - OVERLAP))]) {
-      if (inspect(part) & SECRET || matches(this.#valuePatterns, part)) return REDACTED_TEXT;
+      if (this.#isSecret(part, inspect(part))) return REDACTED_TEXT;
     }
     return JSON.stringify(result);
   }
@@ -164,7 +169,7 @@ function isLonger(text: string, bytes: number): boolean {
 
 /** Without U+0000, which PostgreSQL cannot store, and without lone surrogates, which UTF-8 cannot hold. */
 function cleaned(text: string): string {
-  return text.replaceAll('\0', '').replace(/[\ud800-\udfff]/gu, '\ufffd');
+  return wellFormed(text.replaceAll('\0', ''));
 }
 
 /** The longest start of a well-formed text that has at most so many bytes, at a code point's end. */

@@ -2,7 +2,7 @@
 export const SECRET = 1;
 /** Holds characters that JSON escapes. */
 export const ESCAPE = 2;
-/** Holds characters beyond ASCII. */
+/** Holds characters beyond ASCII: `isWideSecret` is to be asked too. */
 export const WIDE = 4;
 /** Holds U+0000 or a surrogate, lone or paired. */
 export const UNCLEAN = 8;
@@ -11,22 +11,28 @@ export const UNCLEAN = 8;
 // is bounded or belongs to no other stop: linear on any input, which backtracking expressions are not.
 const PLAIN = 0;
 const BREAK = 1;
-const JOINER = 2;
-const DOT = 3;
-const COLON = 4;
-const SLASH = 5;
-const AT = 6;
-const BLANK = 7;
+const HYPHEN = 2;
+const UNDERSCORE = 3;
+const DOT = 4;
+const COLON = 5;
+const SLASH = 6;
+const AT = 7;
+const BLANK = 8;
+const ESCAPED = 9;
+const BEYOND = 10;
+const SURROGATE = 11;
 
-const CLASS = new Uint8Array(128);
+/** What a UTF-16 unit is to the scan. */
+const CLASS = new Uint8Array(0x10000).fill(BEYOND, 128).fill(SURROGATE, 0xd800, 0xe000);
 for (let c = 0; c < 128; c++) {
   // Python's blanks: tab to carriage return, the four separators, space.
   if ((c >= 9 && c <= 13) || (c >= 28 && c <= 32)) CLASS[c] = BLANK;
+  else if (c < 32 || c === 34 || c === 92) CLASS[c] = ESCAPED;
   else if (!/[A-Za-z0-9]/.test(String.fromCharCode(c))) CLASS[c] = BREAK;
 }
 for (const [char, kind] of [
-  ['_', JOINER],
-  ['-', JOINER],
+  ['-', HYPHEN],
+  ['_', UNDERSCORE],
   ['.', DOT],
   [':', COLON],
   ['/', SLASH],
@@ -46,11 +52,15 @@ const SLACK = /xox[abposr]-[0-9a-z-]{10}/iy;
 const SLACK_HOOK = /https:\/\/hooks\.slack\.com\/services\/T\w+\/B\w+\/\w/iy;
 const SENDGRID = /sg\.[\w-]{22}\.[\w-]{43}/iy;
 const PEM = /-----BEGIN (?:RSA|EC|DSA|OPENSSH|PGP|ENCRYPTED|PRIVATE) (?:PRIVATE )?KEY(?: BLOCK)?-----/iy;
-const SSN = /(?<!\w)\d{3}-\d{2}-\d{4}(?!\w)/y;
 const SSN_WIDE = /\p{Nd}{3}-\p{Nd}{2}-\p{Nd}{4}/u;
 /** AWS, Google, Twilio: bounded, looked for only where there is a word that is long enough. */
 const LONG_WORD = /A(?:KIA|SIA)[0-9A-Z]{16}|AIza[\w-]{35}|\bSK[0-9a-f]{32}\b/i;
-const DATABASE = /(?:postgres|postgresql|mysql|mariadb|mongodb|mongodb\+srv|redis|rediss|amqp|amqps)$/i;
+/** Schemes of URLs that lead to data, by the code of their last letter. */
+const DATABASES = new Map<number, string[]>();
+for (const scheme of 'postgres postgresql mysql mariadb mongodb mongodb+srv redis rediss amqp amqps'.split(' ')) {
+  const last = scheme.charCodeAt(scheme.length - 1);
+  DATABASES.set(last, [...(DATABASES.get(last) ?? []), scheme]);
+}
 /** The four letters that Python's case-insensitive patterns take for ASCII ones. */
 const FOLDED = /[\u0130\u0131\u017f\u212a]/;
 
@@ -61,34 +71,70 @@ function at(pattern: RegExp, text: string, index: number): boolean {
 }
 
 /** Whether the code is that of an ASCII letter, `lower` being its small form. */
+/** The unit at an index, 0 outside: `charCodeAt` is slow where it has to make NaN. */
+function unit(text: string, index: number): number {
+  return index >= 0 && index < text.length ? text.charCodeAt(index) : 0;
+}
+
 function is(code: number, lower: number): boolean {
   return (code | 0x20) === lower;
 }
 
 function isAlphanumeric(code: number): boolean {
-  return code < 128 && CLASS[code] === PLAIN;
+  return CLASS[code] === PLAIN;
+}
+
+function isDigits(text: string, start: number, count: number): boolean {
+  for (let i = start; i < start + count; i++) {
+    const code = unit(text, i);
+    if (!(code >= 0x30 && code <= 0x39)) return false;
+  }
+  return true;
+}
+
+/** A social security number whose first hyphen is at `index`, no word character around it. */
+function isSsn(text: string, index: number): boolean {
+  if (!isDigits(text, index - 3, 3) || !isDigits(text, index + 1, 2) || !isDigits(text, index + 4, 4)) return false;
+  const before = unit(text, index - 4);
+  const after = unit(text, index + 8);
+  return !isAlphanumeric(before) && before !== 95 && !isAlphanumeric(after) && after !== 95;
+}
+
+/** A scheme of a database URL ends at `end`. */
+function isDatabase(text: string, end: number): boolean {
+  const schemes = DATABASES.get(unit(text, end - 1) | 0x20);
+  if (schemes === undefined) return false;
+  for (const scheme of schemes) {
+    let i = 2;
+    while (i <= scheme.length && is(unit(text, end - i), scheme.charCodeAt(scheme.length - i))) i++;
+    if (i > scheme.length) return true;
+  }
+  return false;
+}
+
+/** Letters, digits, `_` and `-`: what the parts of a JSON web token are made of. */
+function isTokenPart(code: number): boolean {
+  return isAlphanumeric(code) || code === 95 || code === 45;
 }
 
 /** A JSON web token's first part, `eyJ` and more, ends at `end`. */
 function isTokenHead(text: string, start: number, end: number): boolean {
-  for (let i = start; i + 4 <= end; i++) {
-    if (is(text.charCodeAt(i + 1), 0x79) && is(text.charCodeAt(i), 0x65) && is(text.charCodeAt(i + 2), 0x6a))
-      return true;
+  for (let i = start + 1; i + 2 < end; i++) {
+    if (is(text.charCodeAt(i), 0x79) && is(unit(text, i - 1), 0x65) && is(unit(text, i + 1), 0x6a)) return true;
   }
   return false;
 }
 
 function isMail(text: string, index: number): boolean {
   if (index === 0) return false;
-  const before = text.charCodeAt(index - 1);
+  const before = unit(text, index - 1);
   // . _ % + - may end a local part.
   if (!isAlphanumeric(before) && !(before === 46 || before === 95 || before === 37 || before === 43 || before === 45)) {
     return false;
   }
   for (let i = index + 1; i < text.length; i++) {
     const code = text.charCodeAt(i);
-    if (code === 46 && i > index + 1 && isLetter(text.charCodeAt(i + 1)) && isLetter(text.charCodeAt(i + 2)))
-      return true;
+    if (code === 46 && i > index + 1 && isLetter(unit(text, i + 1)) && isLetter(unit(text, i + 2))) return true;
     if (code !== 46 && code !== 45 && !isAlphanumeric(code)) return false;
   }
   return false;
@@ -99,31 +145,31 @@ function isLetter(code: number): boolean {
   return lower >= 0x61 && lower <= 0x7a;
 }
 
-function isJoinedSecret(text: string, index: number): boolean {
-  const before = text.charCodeAt(index - 1) | 0x20;
-  if (text.charCodeAt(index) === 95) {
-    switch (before) {
-      case 0x6b: // k
-        return at(STRIPE, text, index - 2);
-      case 0x63: // c
-        return at(STRIPE_HOOK, text, index - 5);
-      case 0x62: // b
-        return at(GITHUB_PAT, text, index - 6);
-      case 0x6f: // o
-      case 0x70: // p
-      case 0x72: // r
-      case 0x73: // s
-      case 0x75: // u
-        return at(GITHUB, text, index - 3);
-      default:
-        return false;
-    }
+/** What an underscore at `index` may be part of; a cheap look comes before the expensive one. */
+function isKeyOfService(text: string, index: number): boolean {
+  switch (unit(text, index - 1) | 0x20) {
+    case 0x6b: // k
+      return unit(text, index + 5) === 95 && at(STRIPE, text, index - 2);
+    case 0x63: // c
+      return is(unit(text, index - 5), 0x77) && at(STRIPE_HOOK, text, index - 5);
+    case 0x62: // b
+      return unit(text, index + 4) === 95 && at(GITHUB_PAT, text, index - 6);
+    default:
+      return is(unit(text, index - 3), 0x67) && at(GITHUB, text, index - 3);
   }
-  return (
-    (text.charCodeAt(index + 3) === 45 && at(SSN, text, index - 3)) ||
-    (is(text.charCodeAt(index - 2), 0x78) && at(SLACK, text, index - 4)) ||
-    (text.charCodeAt(index + 4) === 45 && is(text.charCodeAt(index + 5), 0x62) && at(PEM, text, index))
-  );
+}
+
+function isSlack(text: string, index: number): boolean {
+  return is(unit(text, index - 2), 0x78) && is(unit(text, index - 3), 0x6f) && at(SLACK, text, index - 4);
+}
+
+function isBearer(text: string, index: number): boolean {
+  return is(unit(text, index - 1), 0x72) && is(unit(text, index - 6), 0x62) && at(BEARER, text, index - 6);
+}
+
+/** A word of five letters before a blank at `index` may be `BEGIN`. */
+function isPem(text: string, index: number): boolean {
+  return is(unit(text, index - 1), 0x6e) && unit(text, index - 6) === 45 && at(PEM, text, index - 10);
 }
 
 /**
@@ -137,58 +183,52 @@ export function inspect(text: string): number {
   let word = 0; // start of the run of letters and digits
   let token = 0; // start of the run that `_` and `-` belong to
   let longWord = false;
-  let tokenHead = false; // the run before the last dot was the head of a JSON web token
+  let head = -1; // start of the run before the last dot: a JSON web token has three
   let authority = -1; // start of what may be `user:password@`
   let path = false; // the user may hold slashes: a database URL
   let password = -1;
-  for (let i = 0; i <= length; i++) {
-    const code = i === length ? 0x20 : text.charCodeAt(i);
-    if (code > 127) {
-      flags |= code >= 0xd800 && code <= 0xdfff ? WIDE | UNCLEAN : WIDE;
-      if (i - word >= 20 || i - token >= 39) longWord = true;
-      word = token = i + 1;
-      tokenHead = false;
-      continue;
-    }
+  for (let i = 0; i < length; i++) {
+    const code = text.charCodeAt(i);
     const kind = CLASS[code] as number;
     if (kind === PLAIN) continue;
-    if (i - word >= 20) longWord = true;
+    const run = i - word;
     word = i + 1;
-    if (kind === JOINER) {
-      if (isJoinedSecret(text, i)) return flags | SECRET;
+    if (run >= 20) longWord = true;
+    if (kind === HYPHEN) {
+      if (run === 3 ? isSsn(text, i) : run > 3 && isSlack(text, i)) return flags | SECRET;
       continue;
     }
-    if (i - token >= 39) longWord = true;
-    if (kind === DOT) {
-      if (tokenHead && i > token) {
-        const next = text.charCodeAt(i + 1);
-        if (isAlphanumeric(next) || next === 95 || next === 45) return flags | SECRET;
-      }
-      tokenHead = isTokenHead(text, token, i);
-      if (is(text.charCodeAt(i - 1), 0x67) && at(SENDGRID, text, i - 2)) return flags | SECRET;
-      token = i + 1;
+    if (kind === UNDERSCORE) {
+      if (run > 1 && isKeyOfService(text, i)) return flags | SECRET;
       continue;
     }
+    const start = token;
     token = i + 1;
-    tokenHead = false;
+    if (i - start >= 39) longWord = true;
+    if (kind === DOT) {
+      if (head >= 0 && i > start && isTokenPart(unit(text, i + 1)) && isTokenHead(text, head, start - 1)) {
+        return flags | SECRET;
+      }
+      head = i > start ? start : -1;
+      if (run > 1 && unit(text, i + 23) === 46 && at(SENDGRID, text, i - 2)) return flags | SECRET;
+      continue;
+    }
+    head = -1;
     switch (kind) {
       case COLON:
-        if (text.charCodeAt(i + 1) === 47 && text.charCodeAt(i + 2) === 47) {
-          const database = DATABASE.test(text.slice(Math.max(0, i - 11), i));
-          // An earlier database URL goes on: what it takes for its password covers this one.
-          if (database || !path) {
-            if (!path || authority < 0) {
-              authority = i + 3;
-              password = -1;
-            }
-            path = database;
+        if (unit(text, i + 1) === 47 && unit(text, i + 2) === 47) {
+          // A database URL goes on until a blank: what it takes for its password covers this one.
+          if (authority < 0 || !path) {
+            authority = i + 3;
+            password = -1;
+            path = run > 2 && isDatabase(text, i);
           }
+          if (run > 4 && is(unit(text, i + 3), 0x68) && at(SLACK_HOOK, text, i - 5)) return flags | SECRET;
         }
         if (authority >= 0 && i >= authority && password < 0) password = i + 1;
         break;
       case SLASH:
         if (!path && i >= authority) authority = -1;
-        if (is(text.charCodeAt(i + 1), 0x68) && at(SLACK_HOOK, text, i - 7)) return flags | SECRET;
         break;
       case AT:
         if (authority >= 0 && password >= 0 && i > password) return flags | SECRET;
@@ -196,31 +236,55 @@ export function inspect(text: string): number {
         break;
       case BLANK:
         authority = -1;
-        path = false;
-        if (code < 0x20) flags |= ESCAPE;
-        if (i < length && is(text.charCodeAt(i - 1), 0x72) && at(BEARER, text, i - 6)) return flags | SECRET;
+        if (code < 32) flags |= ESCAPE;
+        if (run === 5 ? isPem(text, i) : run > 5 && isBearer(text, i)) return flags | SECRET;
+        break;
+      case ESCAPED:
+        flags |= code === 0 ? ESCAPE | UNCLEAN : ESCAPE;
+        if (!path) authority = -1;
+        break;
+      case BEYOND:
+        flags |= WIDE;
+        break;
+      case SURROGATE:
+        flags |= WIDE | UNCLEAN;
         break;
       default:
-        if (code < 0x20 || code === 34 || code === 92) flags |= code === 0 ? ESCAPE | UNCLEAN : ESCAPE;
-        // Quote, ? and # end the authority of a URL.
-        if (!path && (code === 34 || code === 63 || code === 35)) authority = -1;
+        // ? and # end the authority of a URL.
+        if (!path && (code === 63 || code === 35)) authority = -1;
     }
   }
+  if (length - word >= 20 || length - token >= 39) longWord = true;
   if (longWord && LONG_WORD.test(text)) return flags | SECRET;
-  if (flags & WIDE && isWideSecret(text)) return flags | SECRET;
   return flags;
 }
 
-/** Shapes that only a pattern aware of Unicode finds: its blanks, its digits, its other forms of `i`, `k` and `s`. */
-function isWideSecret(text: string): boolean {
-  if (BEARER_WIDE.test(text) || SSN_WIDE.test(text)) return true;
+/** What only a pattern aware of Unicode finds: its blanks, its digits, its other forms of `i`, `k` and `s`. */
+export function isWideSecret(text: string): boolean {
+  if (BEARER_WIDE.test(text) || isWideSsn(text)) return true;
   return FOLDED.test(text) && (inspect(foldCase(text)) & SECRET) !== 0;
+}
+
+/** The pattern is slow, so it sees only where hyphens stand the right way; a digit may take two units. */
+function isWideSsn(text: string): boolean {
+  let first = text.indexOf('-');
+  while (first >= 0) {
+    const second = text.indexOf('-', first + 1);
+    if (second < 0) return false;
+    const gap = second - first;
+    if (gap >= 3 && gap <= 5 && SSN_WIDE.test(text.slice(Math.max(0, first - 6), second + 9))) return true;
+    first = second;
+  }
+  return false;
 }
 
 /** Replaces the letters beyond ASCII that Python's `re.IGNORECASE` takes for `i`, `k` and `s`. */
 export function foldCase(text: string): string {
-  return text
-    .replace(/[\u0130\u0131]/g, 'i')
-    .replace(/\u017f/g, 's')
-    .replace(/\u212a/g, 'k');
+  if (!FOLDED.test(text)) return text;
+  const units = new Uint16Array(text.length);
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    units[i] = code === 0x130 || code === 0x131 ? 0x69 : code === 0x17f ? 0x73 : code === 0x212a ? 0x6b : code;
+  }
+  return Buffer.from(units.buffer).toString('utf16le');
 }
