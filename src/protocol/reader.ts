@@ -40,6 +40,7 @@ const ESCAPES: { readonly [letter: string]: string } = {
   t: '\t',
 };
 
+// Own code: readers that keep the form of numbers recurse without a limit, or refuse what a brain takes (equal keys).
 class Reader {
   readonly #text: string;
   #at = 0;
