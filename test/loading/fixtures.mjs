@@ -1,20 +1,14 @@
 /** The libraries of most cells. */
 export const MAIN = { bullmq: '5.81.5', ioredis: '5', agenda: '6.2.6', 'node-cron': '4.6.0' };
 
-/** Packages of the neighbours and the flags that start them, as their documentation says. */
-export const NEIGHBOURS = {
-  opentelemetry: {
-    packages: { '@opentelemetry/auto-instrumentations-node': '0.82.0', '@opentelemetry/api': '1.10.0', ...MAIN },
-    flags: ['--import', '@opentelemetry/auto-instrumentations-node/build/src/register.js'],
-  },
-  sentry: {
-    packages: { '@sentry/node': '11.12.0', ...MAIN },
-    flags: ['--import', '@sentry/node/build/import-hook.mjs'],
-  },
-  datadog: {
-    packages: { 'dd-trace': '6.21.0', ...MAIN },
-    flags: ['--import', 'dd-trace/initialize.mjs'],
-  },
+/** Folders of libraries, by the name a cell calls them. */
+export const FIXTURES = {
+  main: MAIN,
+  opentelemetry: { '@opentelemetry/auto-instrumentations-node': '0.82.0', '@opentelemetry/api': '1.10.0', ...MAIN },
+  sentry: { '@sentry/node': '11.12.0', ...MAIN },
+  datadog: { 'dd-trace': '6.21.0', ...MAIN },
+  iitm: { 'import-in-the-middle': '3.6.0', 'require-in-the-middle': '8.0.1', ...MAIN },
+  runners: { tsx: '4.23.15', 'ts-node': '10.9.2', typescript: '5.9.3', vitest: '4.1.12', jest: '30', ...MAIN },
 };
 
 /** Keeps exporters and agents of the neighbours off the network. */
@@ -27,5 +21,5 @@ export const QUIET = {
   DD_REMOTE_CONFIGURATION_ENABLED: 'false',
   DD_TRACE_AGENT_PORT: '9',
   DD_TRACE_STARTUP_LOGS: 'false',
-  SENTRY_DSN: '',
+  DD_TRACE_LOG_LEVEL: 'error',
 };

@@ -1,0 +1,3 @@
+import { register } from 'node:module';
+
+register('./cjs-source-hooks.mjs', import.meta.url);

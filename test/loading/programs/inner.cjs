@@ -1,0 +1,2 @@
+exports.bullmq = require('bullmq');
+exports.cron = require('node-cron');
