@@ -135,8 +135,5 @@ export async function update(task: Task, expression: string, timezone: string | 
 
 /** A process that node-cron started for a background task: it gets no agent of its own. */
 export function isDaemon(argv: readonly string[] = process.argv, send: unknown = process.send): boolean {
-  return (
-    typeof send === 'function' &&
-    /[/\\]node-cron[/\\](dist|src)[/\\](.+[/\\])?(background-scheduled-task[/\\])?daemon\.c?js$/.test(argv[1] ?? '')
-  );
+  return typeof send === 'function' && /[/\\]node-cron[/\\](dist|src)[/\\](.+[/\\])?daemon\.c?js$/.test(argv[1] ?? '');
 }

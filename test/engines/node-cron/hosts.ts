@@ -1,16 +1,18 @@
-import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { Schedule, TaskEvent } from '../../../src/engine.js';
 import { runChild } from '../../support/child.js';
-import { installTarget } from '../../support/targets.mjs';
+import { type Dependencies, installTarget } from '../../support/targets.mjs';
 
 const PRELOAD = pathToFileURL(fileURLToPath(new URL('./preload.mjs', import.meta.url))).href;
 
 export const VERSIONS = ['2.0.3', '3.0.3', '4.0.0', '4.0.7', '4.2.1', '4.3.0', '4.4.1', '4.5.0', '4.6.0'] as const;
 export type Style = 'cjs' | 'default' | 'named' | 'star';
 
-export const targetOf = (version: string): Promise<string> =>
-  installTarget(`node-cron-${version}`, { 'node-cron': version });
+export const targetOf = (version: string, beside: Dependencies = {}): Promise<string> =>
+  installTarget([`node-cron-${version}`, ...Object.keys(beside).map((name) => name.replace(/\W+/g, '-'))].join('-'), {
+    'node-cron': version,
+    ...beside,
+  });
 
 /** `true` when `version` is at least `from`. */
 export const since = (version: string, from: string): boolean =>
@@ -79,8 +81,8 @@ export interface Host {
   readonly version: string;
   readonly style: Style;
   readonly body: string;
-  /** Files beside the program. */
-  readonly files?: Readonly<Record<string, string>>;
+  /** Other packages of the host. */
+  readonly beside?: Dependencies;
   readonly node?: string;
   readonly timeout?: number;
 }
@@ -89,7 +91,7 @@ export interface Host {
 export async function runHost({ version, style, body, timeout = 20_000, ...rest }: Host): Promise<Seen> {
   const source = `${header(version, style)}\n(async () => {\n${body}\n})();\n`;
   await using child = await runChild({
-    target: await targetOf(version),
+    target: await targetOf(version, rest.beside),
     program: { source, name: style === 'cjs' ? 'host.cjs' : 'host.mjs' },
     register: false,
     nodeArgs: ['--import', PRELOAD],
@@ -98,5 +100,3 @@ export async function runHost({ version, style, body, timeout = 20_000, ...rest 
   const { code } = await child.ended(timeout);
   return { ...read(child.stdout()), stderr: child.stderr(), code };
 }
-
-export const fixture = (name: string): string => join(fileURLToPath(new URL('./fixtures/', import.meta.url)), name);
