@@ -20,14 +20,14 @@ const KEPT = 'events are kept and sent when it is back';
 
 /** One line about the end of a connection: what is wrong, and what to do. */
 export function advice(end: SessionEnd, { shown, skewMs = 0, reaction }: AdviceContext): Advice {
-  const { code, error, status } = end;
+  const { code, error } = end;
   const warn = (message: string): Advice => ({ cause: `link.${code}`, level: 'warn', message });
   if (error !== undefined) {
     const { message } = error;
     const tls = /certificate|self.signed|CERT_|altname/i.test(message);
     const remedy =
       error.code === 'upgrade'
-        ? `a proxy between here and there may not pass WebSocket (HTTP ${status}); see Z4J_TRANSPORT`
+        ? 'check Z4J_BRAIN_URL; a proxy on the way may not pass WebSocket, see Z4J_TRANSPORT'
         : tls
           ? 'if its certificate is signed by an authority of your own, name that in NODE_EXTRA_CA_CERTS or SSL_CERT_FILE'
           : 'check Z4J_BRAIN_URL, the network and HTTPS_PROXY';

@@ -4,11 +4,22 @@ import type { Log } from '../log.js';
 import { type CloseReaction, closeCode, type HeartbeatPayload, type HelloPayload } from '../protocol/index.js';
 import { advice } from './advice.js';
 import { Backoff } from './backoff.js';
-import type { LinkCommand, LinkOptions, LinkSession, LinkState, LinkStats, LinkTimes, Reply } from './link-types.js';
+import type {
+  LinkCommand,
+  LinkOptions,
+  LinkSession,
+  LinkState,
+  LinkStats,
+  LinkTimes,
+  Reply,
+  TransportName,
+} from './link-types.js';
+import { LongPollSession } from './longpoll-session.js';
 import { Outbox } from './outbox.js';
 import { Outflow } from './outflow.js';
 import { quietly } from './quiet.js';
 import type { Session, SessionContext, SessionEnd } from './session.js';
+import { UploadLimit } from './upload-limit.js';
 import { type BrainAddress, brainAddress } from './url.js';
 import { WebSocketSession } from './websocket-session.js';
 
@@ -27,6 +38,8 @@ const STATUS_EVERY_MS = 5000;
 const SKEW_MS = 5000;
 /** How long a connection that is to be replaced may still wait for acks. */
 const HANDOVER_MS = 2000;
+/** WebSocket is given up for long-poll after so many. */
+const UPGRADE_FAILURES = 3;
 /** Of the time of a stop, what is left for the closing handshake. */
 const CLOSE_MS = 200;
 
@@ -60,6 +73,9 @@ export class Link {
   /** Called after every change that a flush may wait for. */
   readonly #watchers = new Set<() => void>();
   #stopping = false;
+  /** Attempts in a row that long-poll would have survived. */
+  #upgradeFailures = 0;
+  readonly #uploadLimit = new UploadLimit();
   /** The connection worked. */
   #proven = false;
   /** Causes that were told and are to be taken back. */
@@ -149,9 +165,14 @@ export class Link {
   /** Connects again with a new hello, for example because there are more engines now; unacked events are awaited. */
   reconnect(reason: string): void {
     const session = this.#session;
-    if (session === undefined || this.#hello === undefined) return;
+    // Nobody has heard the old hello yet.
+    if (session === undefined || (this.#up === undefined && this.#hello === undefined)) return;
     this.#log.debug(`connecting again: ${reason}`);
     quietly(() => {
+      if (this.#up === undefined) {
+        session.close(0);
+        return;
+      }
       session.quiesce();
       void this.#settled(() => this.#outflow.unacked === 0, HANDOVER_MS, false).then(() => {
         if (this.#session === session) session.close(HANDOVER_MS);
@@ -172,18 +193,45 @@ export class Link {
       this.#up = undefined;
       if (wasUp !== undefined) this.#options.onSession?.(undefined);
       if (this.#stopping) break;
-      const wait = this.#judge(end);
+      const fallBack = this.#countUpgrade(end, session.transport, wasUp !== undefined);
+      const wait = this.#judge(end, fallBack);
       if (wait > 0) await this.#wait(wait);
     }
   }
 
   #open(): Session {
-    return new WebSocketSession(this.#context);
+    const { transport = 'auto' } = this.#options;
+    if (transport === 'ws' || (transport === 'auto' && this.#upgradeFailures < UPGRADE_FAILURES)) {
+      return new WebSocketSession(this.#context);
+    }
+    const session = new LongPollSession(this.#context, this.#uploadLimit);
+    if (transport === 'auto') {
+      const back = setTimeout(() => this.reconnect('WebSocket may pass again'), this.#times.upgradeRetry).unref();
+      void session.ended.then(() => clearTimeout(back));
+    }
+    return session;
+  }
+
+  /** Counts what speaks for long-poll. Returns whether it is to be tried now. */
+  #countUpgrade({ error }: SessionEnd, transport: TransportName, wasUp: boolean): boolean {
+    if (transport === 'longpoll') {
+      // One more failure of WebSocket, at the end of an orderly session or after a failed one, and we are back here.
+      this.#upgradeFailures = UPGRADE_FAILURES - 1;
+      return false;
+    }
+    if (wasUp) this.#upgradeFailures = 0;
+    else if (error?.code === 'upgrade' || error?.code === 'handshake') this.#upgradeFailures++;
+    else return false;
+    return (this.#options.transport ?? 'auto') === 'auto' && this.#upgradeFailures === UPGRADE_FAILURES;
   }
 
   /** Milliseconds until the next attempt; says what an operator has to know, once. */
-  #judge(end: SessionEnd): number {
+  #judge(end: SessionEnd, fallBack: boolean): number {
     if (end.wanted) return 0;
+    if (fallBack) {
+      this.#log.once('link.longpoll', 'info', 'WebSocket does not pass: long-poll is used (see Z4J_TRANSPORT)');
+      return 0;
+    }
     const reaction = this.#reaction(end);
     const { cause, level, message } = advice(end, { shown: this.#address.shown, skewMs: this.#skewMs, reaction });
     this.#log.debug(`connection ended: ${end.error?.message ?? `code ${end.code}`}`);

@@ -56,10 +56,14 @@ export class Outflow {
     return this.#window.rate;
   }
 
-  /** The next frame, counted as sent; undefined when there is nothing or it is better to wait for acks. */
-  next(maxFrameBytes: number, maxRecords = Number.POSITIVE_INFINITY): NextFrame | undefined {
+  /**
+   * The next frame, counted as sent; undefined when there is nothing or it is better to wait for acks. Its records have
+   * about `aimBytes` at most; a single one that is larger goes alone, up to `maxFrameBytes`.
+   */
+  next(maxFrameBytes: number, aimBytes = FRAME_BYTES): NextFrame | undefined {
     const journal = this.#journal;
     const bytes = Math.max(maxFrameBytes - FRAME_OVERHEAD_BYTES, 1);
+    const aim = Math.min(aimBytes, bytes);
     for (;;) {
       // The oldest may have been evicted in the meantime.
       const from = Math.max(this.#next, journal.confirmed);
@@ -67,10 +71,9 @@ export class Outflow {
       const careful = this.#isolation.next(journal.confirmed, journal.end);
       const start = careful?.start ?? from;
       const room = careful?.records ?? this.#window.room(journal.end - from);
+      if (room <= 0) return undefined;
       // A comma each.
-      const records = Math.min(room, maxRecords, bytes);
-      if (records <= 0) return undefined;
-      const batch = journal.read(start, { records, bytes: Math.min(FRAME_BYTES, bytes - records) });
+      const batch = journal.read(start, { records: room, bytes: Math.max(aim - room, 1) });
       if (batch === undefined) return undefined;
       if (batch.records.length === 1 && batch.bytes > bytes) {
         if (this.#window.frames > 0) return undefined;

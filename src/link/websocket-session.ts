@@ -134,7 +134,8 @@ export class WebSocketSession implements Session {
       this.#fail(new LinkError('upgrade', `the upgrade to WebSocket was answered with HTTP ${response.statusCode}`));
     });
     websocket.on('error', (cause) => {
-      this.#error ??= new LinkError('unreachable', cause.message, { cause });
+      const code = this.#writer === undefined ? 'upgrade' : 'lost';
+      this.#error ??= new LinkError(code, cause.message, { cause });
     });
     websocket.on('close', (code) => this.#finish(code));
   }

@@ -1,5 +1,6 @@
 import type { RawData, WebSocket } from 'ws';
 import { type AgentFrame, BrainWire, newId, Refusal, readHello, type StubHello } from './brain-wire.js';
+import { commandPayload } from './longpoll.js';
 import type { BrainState, CommandRow } from './state.js';
 
 const bytes = (data: RawData): Buffer =>
@@ -50,15 +51,7 @@ export class Connection {
 
   /** Sends a command and remembers that it is out. */
   command(row: CommandRow): void {
-    const { action, target, parameters, timeoutSeconds, claimToken } = row;
-    const sent = this.send('command', row.id, {
-      action,
-      target,
-      parameters,
-      timeout_seconds: timeoutSeconds,
-      issued_by: null,
-      delivery_claim_token: claimToken,
-    });
+    const sent = this.send('command', row.id, commandPayload(row));
     if (sent) row.dispatched = true;
   }
 
@@ -67,7 +60,7 @@ export class Connection {
       step();
     } catch (cause) {
       if (!(cause instanceof Refusal)) throw cause;
-      this.#state.refusals.push(`${cause.code}: ${cause.message}`);
+      this.#state.refused(`${cause.code}: ${cause.message}`);
       this.close(cause.code);
     }
   }

@@ -1,35 +1,35 @@
 /** How the stub may be made to misbehave; every field can be changed at any time through `stub.misbehave()`. */
 export interface Misbehaviour {
   /** Event batches are stored but never acknowledged. */
-  readonly noAck?: boolean;
+  readonly noAck?: boolean | undefined;
   /** Milliseconds before each acknowledgement. */
-  readonly slowAckMs?: number;
+  readonly slowAckMs?: number | undefined;
   /** Each acknowledgement is sent twice. */
-  readonly duplicateAcks?: boolean;
+  readonly duplicateAcks?: boolean | undefined;
   /** Acknowledgements are held back until this many are there, then sent in reverse order. */
-  readonly reverseAcks?: number;
+  readonly reverseAcks?: number | undefined;
   /** An acknowledgement for a frame that was never sent goes before each right one. */
-  readonly unknownAcks?: boolean;
+  readonly unknownAcks?: boolean | undefined;
   /** Frames of the brain carry a wrong signature. */
-  readonly wrongSignature?: boolean;
+  readonly wrongSignature?: boolean | undefined;
   /** Each frame of the brain is sent twice, byte for byte. */
-  readonly replay?: boolean;
+  readonly replay?: boolean | undefined;
   /** The brain's clock minus the real one, in milliseconds. */
-  readonly clockOffsetMs?: number;
+  readonly clockOffsetMs?: number | undefined;
   /** Every new connection is closed with this code right after the upgrade. */
-  readonly closeWith?: number;
+  readonly closeWith?: number | undefined;
   /** Upgrades are answered with this HTTP status, as by a proxy that does not know WebSocket. */
-  readonly refuseUpgrade?: number;
+  readonly refuseUpgrade?: number | undefined;
   /** The upgrade is accepted but the hello never answered. */
-  readonly noHelloAck?: boolean;
+  readonly noHelloAck?: boolean | undefined;
   /** Closes the connection with the returned code when a batch holds such an event; undefined takes it. */
-  readonly refuseEvent?: (event: { readonly [key: string]: unknown }) => number | undefined;
+  readonly refuseEvent?: ((event: { readonly [key: string]: unknown }) => number | undefined) | undefined;
   /** Long-poll requests are answered with this status. */
-  readonly httpStatus?: number;
+  readonly httpStatus?: number | undefined;
   /** Goes with `httpStatus`, in seconds. */
-  readonly retryAfter?: number;
+  readonly retryAfter?: number | undefined;
   /** Most frames taken from one long-poll upload; the others are to be sent again. */
-  readonly acceptFrames?: number;
+  readonly acceptFrames?: number | undefined;
 }
 
 export interface StubBrainOptions extends Misbehaviour {

@@ -69,13 +69,34 @@ function text(value: unknown): string | null {
   return typeof value === 'string' && value !== '' ? value : null;
 }
 
+/** One task id: its row, and the kinds and seconds that were taken, in turn. */
+interface TaskEntry {
+  task: StubTask | undefined;
+  readonly seen: (string | number)[];
+}
+
+interface EngineRows {
+  readonly tasks: Map<string, TaskEntry>;
+  readonly workers: Map<string, StubWorker>;
+}
+
 /** What a brain makes of events: rows of tasks, workers and queues (protocol.md §4.2–4.6). */
 export class Projection {
   readonly events: StubEvent[] = [];
-  readonly tasks = new Map<string, StubTask>();
-  readonly workers = new Map<string, StubWorker>();
   readonly queues = new Set<string>();
-  readonly #seen = new Set<string>();
+  readonly #engines = new Map<string, EngineRows>();
+  /** Ids of events that are not about a task. */
+  readonly #ids = new Set<string>();
+
+  tasks(): StubTask[] {
+    return [...this.#engines.values()].flatMap(({ tasks }) =>
+      [...tasks.values()].flatMap(({ task }) => (task === undefined ? [] : [task])),
+    );
+  }
+
+  workers(): StubWorker[] {
+    return [...this.#engines.values()].flatMap(({ workers }) => [...workers.values()]);
+  }
 
   /** Takes one event of a batch; false when a brain would count it as rejected (malformed or a duplicate). */
   take(raw: unknown, now: number): boolean {
@@ -88,15 +109,32 @@ export class Projection {
     const id = text(event.id) ?? '';
     let at = typeof event.occurred_at === 'string' ? Date.parse(event.occurred_at) : Number.NaN;
     if (!(at <= now + FUTURE_MS && at >= now - PAST_MS)) at = now;
-    const identity = taskId === '' ? id : `${engine}\0${taskId}\0${kind}\0${Math.floor(at / 1000)}`;
-    if (this.#seen.has(identity)) return false;
-    this.#seen.add(identity);
+    const rows = this.#rows(engine);
+    let entry: TaskEntry | undefined;
+    if (taskId === '') {
+      if (this.#ids.has(id)) return false;
+      this.#ids.add(id);
+    } else {
+      entry = rows.tasks.get(taskId);
+      if (entry === undefined) {
+        entry = { task: undefined, seen: [] };
+        rows.tasks.set(taskId, entry);
+      }
+      const second = Math.floor(at / 1000);
+      for (let i = 0; i < entry.seen.length; i += 2) {
+        if (entry.seen[i] === kind && entry.seen[i + 1] === second) return false;
+      }
+      entry.seen.push(kind, second);
+    }
     const data = fields(event.data) ?? {};
     const occurredAt = new Date(at);
     this.events.push({ eventType: kind.replace('.', '_'), kind, id, engine, taskId, occurredAt, data });
-    this.#touch(engine, kind, occurredAt, data);
+    const queue = text(data.queue);
+    if (queue !== null) this.queues.add(queue);
+    const worker = text(data.worker);
+    if (worker !== null) touch(rows, engine, worker, occurredAt).reported ||= kind.startsWith('worker.');
     const state = STATES[kind];
-    if (state !== undefined && taskId !== '') this.#project(engine, taskId, state, occurredAt, data);
+    if (state !== undefined && entry !== undefined) project(entry, engine, taskId, state, occurredAt, data);
     return true;
   }
 
@@ -111,45 +149,40 @@ export class Projection {
       if (suffix !== 'worker_details') continue;
       for (const [name, details] of Object.entries(fields(parse(value)) ?? {})) {
         const pool = fields(fields(fields(details)?.stats)?.pool);
-        this.#worker(engine, name, now).concurrency = Number(pool?.['max-concurrency'] ?? Number.NaN) || null;
+        touch(this.#rows(engine), engine, name, now).concurrency =
+          Number(pool?.['max-concurrency'] ?? Number.NaN) || null;
       }
     }
   }
 
-  #worker(engine: string, name: string, at: Date): StubWorker {
-    const key = `${engine}\0${name}`;
-    let worker = this.workers.get(key);
-    if (worker === undefined) {
-      worker = { engine, name, lastHeartbeat: at, concurrency: null, reported: false };
-      this.workers.set(key, worker);
+  #rows(engine: string): EngineRows {
+    let rows = this.#engines.get(engine);
+    if (rows === undefined) {
+      rows = { tasks: new Map(), workers: new Map() };
+      this.#engines.set(engine, rows);
     }
-    if (at > worker.lastHeartbeat) worker.lastHeartbeat = at;
-    return worker;
+    return rows;
   }
+}
 
-  #touch(engine: string, kind: string, at: Date, data: Fields): void {
-    const queue = text(data.queue);
-    if (queue !== null) this.queues.add(queue);
-    const name = text(data.worker);
-    if (name === null) return;
-    const worker = this.#worker(engine, name, at);
-    if (kind.startsWith('worker.')) worker.reported = true;
+function touch({ workers }: EngineRows, engine: string, name: string, at: Date): StubWorker {
+  let worker = workers.get(name);
+  if (worker === undefined) {
+    worker = { engine, name, lastHeartbeat: at, concurrency: null, reported: false };
+    workers.set(name, worker);
   }
+  if (at > worker.lastHeartbeat) worker.lastHeartbeat = at;
+  return worker;
+}
 
-  #project(engine: string, taskId: string, state: TaskState, at: Date, data: Fields): void {
-    const key = `${engine}\0${taskId}`;
-    let task = this.tasks.get(key);
-    const terminal = state === 'success' || state === 'failure' || state === 'revoked';
-    if (task === undefined) {
-      task = newTask(engine, taskId, state, data);
-      this.tasks.set(key, task);
-    } else if (!mayApply(task, terminal, at)) {
-      return;
-    }
-    task.state = state;
-    if (typeof data.priority === 'string') task.priority = PRIORITIES.has(data.priority) ? data.priority : 'normal';
-    apply(task, state, at, data);
-  }
+function project(entry: TaskEntry, engine: string, taskId: string, state: TaskState, at: Date, data: Fields): void {
+  const terminal = state === 'success' || state === 'failure' || state === 'revoked';
+  if (entry.task === undefined) entry.task = newTask(engine, taskId, state, data);
+  else if (!mayApply(entry.task, terminal, at)) return;
+  const { task } = entry;
+  task.state = state;
+  if (typeof data.priority === 'string') task.priority = PRIORITIES.has(data.priority) ? data.priority : 'normal';
+  apply(task, state, at, data);
 }
 
 function parse(json: string): unknown {

@@ -91,8 +91,13 @@ export class BrainState {
       this.disconnected(twin);
       twin.close(4002);
     }
-    this.peers.push(peer);
     this.hellos.push(hello);
+    this.joined(peer);
+  }
+
+  /** A process is there, with or without a hello. */
+  joined(peer: Peer): void {
+    this.peers.push(peer);
     this.counts.connections++;
     for (const row of this.rows.values()) if (!row.dispatched) peer.command(row);
     this.tell();
@@ -148,6 +153,11 @@ export class BrainState {
         acknowledged: row.acknowledged,
       });
     }
+    this.tell();
+  }
+
+  refused(reason: string): void {
+    this.refusals.push(reason);
     this.tell();
   }
 

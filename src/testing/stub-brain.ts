@@ -5,6 +5,7 @@ import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
 import { newId, type StubHello } from './brain-wire.js';
 import { Connection } from './connection.js';
+import { LongPollServer } from './longpoll.js';
 import type {
   Misbehaviour,
   StubAgent,
@@ -119,7 +120,7 @@ export class StubBrain {
 
   /** Rows as a brain's Tasks page has them. */
   tasks(): readonly StubTask[] {
-    return [...this.#state.projection.tasks.values()];
+    return this.#state.projection.tasks();
   }
 
   /** The row of one task. */
@@ -128,7 +129,7 @@ export class StubBrain {
   }
 
   workers(): readonly StubWorker[] {
-    return [...this.#state.projection.workers.values()];
+    return this.#state.projection.workers();
   }
 
   queues(): readonly string[] {
@@ -261,7 +262,8 @@ export async function stubBrain(options: StubBrainOptions = {}): Promise<StubBra
   const { port = 0, prefix = '', token = randomBytes(32).toString('base64url'), secret = randomBytes(32) } = options;
   const state = new BrainState(options, token, secret);
   const sockets = new Set<Duplex>();
-  const server = createServer((_request, response) => response.writeHead(404).end());
+  const longpoll = new LongPollServer(state, prefix);
+  const server = createServer((request, response) => void longpoll.handle(request, response));
   // Larger than any frame a brain takes: a frame that is too large is answered with 4400, not by the library's 1009.
   const websockets = new WebSocketServer({ noServer: true, maxPayload: 64 * 1024 * 1024, perMessageDeflate: false });
   server.on('connection', (socket) => {
