@@ -1,5 +1,4 @@
 import { Agent } from './agent.js';
-import { hub } from './hub.js';
 
 /**
  * The agent of a process started with `--import @z4j/bare/register`: called at the first patched target, when the
@@ -8,6 +7,7 @@ import { hub } from './hub.js';
 export function autostart(): void {
   const agent = new Agent();
   const complain = ({ message }: Error): void => agent.log.warn(`${message}. The agent does nothing`);
+  agent.onFirstEngine = () => void agent.start().catch(complain);
   try {
     agent.listen();
   } catch (cause) {
@@ -15,6 +15,4 @@ export function autostart(): void {
     return;
   }
   agent.leaveWithProcess();
-  agent.onFirstEngine = () => void agent.start().catch(complain);
-  for (const engine of hub.engines.values()) hub.recorder?.engine(engine);
 }
