@@ -26,9 +26,16 @@ function start(command, args, options) {
   return child;
 }
 
-async function printed(child, text) {
-  for await (const chunk of child.stdout.iterator({ destroyOnReturn: false })) if (chunk.includes(text)) break;
-  child.stdout.resume();
+/** Resolves when a child has printed the text; rejects when it ends or 20 s pass before. */
+function printed(child, text, what) {
+  return new Promise((resolve, reject) => {
+    const fail = () => reject(new Error(what));
+    const timer = setTimeout(fail, 20_000);
+    child.once('close', fail);
+    child.once('error', fail);
+    child.stdout.on('data', (chunk) => chunk.includes(text) && resolve());
+    child.ended.finally(() => clearTimeout(timer)).catch(fail);
+  });
 }
 
 async function startRedis() {
@@ -37,7 +44,7 @@ async function startRedis() {
   const { port } = probe.address();
   await new Promise((resolve) => probe.close(resolve));
   const settings = ['--port', `${port}`, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'];
-  await printed(start('redis-server', settings), 'Ready to accept connections');
+  await printed(start('redis-server', settings), 'Ready to accept connections', 'redis-server did not start');
   return `redis://127.0.0.1:${port}`;
 }
 
@@ -53,7 +60,7 @@ async function obliterate(folder, url, prefix) {
 
 function show(brain, from, state) {
   const seconds = ((Date.now() - from) / 1000).toFixed(0);
-  const heading = `z4j demo, ${seconds} s: the tasks as the brain sees them (${totals(brain.tasks())})`;
+  const heading = `z4j demo, ${seconds} s. In the brain: ${totals(brain.tasks())}`;
   if (!out.isTTY) {
     console.log([`\n${heading}`, ...table(brain.tasks())].join('\n'));
     return;
@@ -86,7 +93,7 @@ async function main() {
     });
   };
   const worker = await run('worker.mjs');
-  await printed(worker, 'ready');
+  await printed(worker, 'ready', `the worker did not start: is there a Redis at ${REDIS_URL}?`);
   const from = Date.now();
   const producer = await run('producer.mjs');
   producer.stdout.resume();

@@ -11,13 +11,18 @@ const COLOURS = {
 
 /** `[title, cells from the left, text of a task]` */
 const COLUMNS = [
-  ['QUEUE', 8, (task) => task.queue ?? ''],
+  ['QUEUE', 16, (task) => task.queue ?? ''],
   ['NAME', 12, (task) => task.name],
   ['STATE', 10, (task) => task.state],
-  ['ATTEMPTS', 9, (task) => (task.startedAt ? `${task.retryCount + 1}` : '-')],
+  ['ATTEMPTS', 9, attempts],
   ['RUN TIME', 10, (task) => (task.runtimeMs === null ? '-' : `${Math.round(task.runtimeMs)} ms`)],
   ['', 60, outcome],
 ];
+
+/** Runs so far: while a task waits for its next one, its last run is counted as a retry already. */
+function attempts({ startedAt, retryCount, state }) {
+  return startedAt ? `${state === 'retry' ? retryCount : retryCount + 1}` : '-';
+}
 
 /** What came of it: the data while it waits, then the result or the exception. */
 function outcome({ args, result, exception }) {
@@ -29,7 +34,7 @@ function outcome({ args, result, exception }) {
 }
 
 /** Lines of the table, at most `rows` tasks (the newest) and `width` characters wide; `color` adds escape codes. */
-export function table(tasks, { rows = Number.POSITIVE_INFINITY, width = 110, color = false } = {}) {
+export function table(tasks, { rows = Number.POSITIVE_INFINITY, width = 118, color = false } = {}) {
   const paint = (format, text) => (color ? styleText(format, text) : text);
   const line = (cells) => {
     let left = width;
@@ -61,5 +66,5 @@ export function table(tasks, { rows = Number.POSITIVE_INFINITY, width = 110, col
 export function totals(tasks) {
   const counts = new Map();
   for (const { state } of tasks) counts.set(state, (counts.get(state) ?? 0) + 1);
-  return `${tasks.length} tasks: ${[...counts].map(([state, count]) => `${count} ${state}`).join(', ')}`;
+  return `${tasks.length} tasks${tasks.length ? ': ' : ''}${[...counts].map(([state, count]) => `${count} ${state}`).join(', ')}`;
 }
