@@ -1,8 +1,7 @@
 import { isSecretKey } from './capture/keys.js';
-import { ESCAPE, inspect, isWideSecret, SECRET, UNCLEAN, WIDE } from './capture/secrets.js';
+import { cleaned, ESCAPE, inspect, isWideSecret, SECRET, UNCLEAN, WIDE } from './capture/secrets.js';
 import type { JsonValue } from './engine.js';
 import { type KeyRule, Printer, type PrintRules, REDACTED, Shapes } from './printer.js';
-import { wellFormed } from './protocol/canonical.js';
 
 export { REDACTED } from './printer.js';
 
@@ -165,11 +164,6 @@ function matches(patterns: readonly RegExp[], text: string): boolean {
 
 function isLonger(text: string, bytes: number): boolean {
   return text.length > bytes || Buffer.byteLength(text) > bytes;
-}
-
-/** Without U+0000, which PostgreSQL cannot store, and without lone surrogates, which UTF-8 cannot hold. */
-function cleaned(text: string): string {
-  return wellFormed(text.replaceAll('\0', ''));
 }
 
 /** The longest start of a well-formed text that has at most so many bytes, at a code point's end. */

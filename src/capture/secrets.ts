@@ -1,3 +1,5 @@
+import { wellFormed } from '../protocol/canonical.js';
+
 /** What one pass over a text found; combined bitwise. */
 export const SECRET = 1;
 /** Holds characters that JSON escapes. */
@@ -42,7 +44,6 @@ for (const [char, kind] of [
 }
 
 // Blanks of every kind, and whatever else is no visible ASCII character.
-const BEARER = /bearer[^!-~]+[\w.-]{16}/iy;
 const BEARER_WIDE = /bearer[^!-~]+[\w.-]{16}/i;
 const STRIPE = /[spr]k_(?:live|test)_[0-9a-z]{24}/iy;
 const STRIPE_HOOK = /whsec_[0-9a-z]{24}/iy;
@@ -52,6 +53,8 @@ const SLACK = /xox[abposr]-[0-9a-z-]{10}/iy;
 const SLACK_HOOK = /https:\/\/hooks\.slack\.com\/services\/T\w+\/B\w+\/\w/iy;
 const SENDGRID = /sg\.[\w-]{22}\.[\w-]{43}/iy;
 const PEM = /-----BEGIN (?:RSA|EC|DSA|OPENSSH|PGP|ENCRYPTED|PRIVATE) (?:PRIVATE )?KEY(?: BLOCK)?-----/iy;
+// A digit beyond ASCII may take two units.
+const SSN_SHAPE = /[\d\u0080-\uffff]{3}-(?=[\d\u0080-\uffff]{2,4}-[\d\u0080-\uffff]{4})/g;
 const SSN_WIDE = /\p{Nd}{3}-\p{Nd}{2}-\p{Nd}{4}/u;
 /** AWS, Google, Twilio: bounded, looked for only where there is a word that is long enough. */
 const LONG_WORD = /A(?:KIA|SIA)[0-9A-Z]{16}|AIza[\w-]{35}|\bSK[0-9a-f]{32}\b/i;
@@ -163,8 +166,17 @@ function isSlack(text: string, index: number): boolean {
   return is(unit(text, index - 2), 0x78) && is(unit(text, index - 3), 0x6f) && at(SLACK, text, index - 4);
 }
 
+/** `bearer` before the blank at `index`, and behind the blanks what may be a token. */
 function isBearer(text: string, index: number): boolean {
-  return is(unit(text, index - 1), 0x72) && is(unit(text, index - 6), 0x62) && at(BEARER, text, index - 6);
+  if (!is(unit(text, index - 1), 0x72) || !is(unit(text, index - 6), 0x62)) return false;
+  if (text.slice(index - 6, index).toLowerCase() !== 'bearer') return false;
+  let start = index;
+  while (start < text.length && (text.charCodeAt(start) < 33 || text.charCodeAt(start) > 126)) start++;
+  for (let i = start; i < start + 16; i++) {
+    const code = unit(text, i);
+    if (!isTokenPart(code) && code !== 46) return false;
+  }
+  return true;
 }
 
 /** A word of five letters before a blank at `index` may be `BEGIN`. */
@@ -261,19 +273,14 @@ export function inspect(text: string): number {
 
 /** What only a pattern aware of Unicode finds: its blanks, its digits, its other forms of `i`, `k` and `s`. */
 export function isWideSecret(text: string): boolean {
-  if (BEARER_WIDE.test(text) || isWideSsn(text)) return true;
-  return FOLDED.test(text) && (inspect(foldCase(text)) & SECRET) !== 0;
+  const folded = foldCase(text);
+  return BEARER_WIDE.test(folded) || isWideSsn(text) || (folded !== text && (inspect(folded) & SECRET) !== 0);
 }
 
-/** The pattern is slow, so it sees only where hyphens stand the right way; a digit may take two units. */
+/** The pattern itself is slow: it sees only what has hyphens in the right places. */
 function isWideSsn(text: string): boolean {
-  let first = text.indexOf('-');
-  while (first >= 0) {
-    const second = text.indexOf('-', first + 1);
-    if (second < 0) return false;
-    const gap = second - first;
-    if (gap >= 3 && gap <= 5 && SSN_WIDE.test(text.slice(Math.max(0, first - 6), second + 9))) return true;
-    first = second;
+  for (const { index } of text.matchAll(SSN_SHAPE)) {
+    if (SSN_WIDE.test(text.slice(Math.max(0, index - 3), index + 18))) return true;
   }
   return false;
 }
@@ -281,10 +288,23 @@ function isWideSsn(text: string): boolean {
 /** Replaces the letters beyond ASCII that Python's `re.IGNORECASE` takes for `i`, `k` and `s`. */
 export function foldCase(text: string): string {
   if (!FOLDED.test(text)) return text;
+  // One pass, where `replace` would make a string for every match.
   const units = new Uint16Array(text.length);
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i);
     units[i] = code === 0x130 || code === 0x131 ? 0x69 : code === 0x17f ? 0x73 : code === 0x212a ? 0x6b : code;
   }
   return Buffer.from(units.buffer).toString('utf16le');
+}
+
+/** Without U+0000, which PostgreSQL cannot store, and without lone surrogates, which UTF-8 cannot hold. */
+export function cleaned(text: string): string {
+  if (!text.includes('\0')) return wellFormed(text);
+  const units = new Uint16Array(text.length);
+  let length = 0;
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code !== 0) units[length++] = code;
+  }
+  return wellFormed(Buffer.from(units.buffer, 0, length * 2).toString('utf16le'));
 }
