@@ -13,7 +13,7 @@ const O_NOFOLLOW = fs.constants.O_NOFOLLOW ?? 0;
  */
 export function privateFolder(path: string): void {
   try {
-    fs.mkdirSync(path, { recursive: true, mode: 0o700 });
+    makeFolders(path);
     const found = fs.lstatSync(path);
     if (!found.isDirectory()) throw new JournalError('unsafe', path, 'is not a folder (links are not followed)');
     const uid = process.getuid?.();
@@ -27,6 +27,21 @@ export function privateFolder(path: string): void {
     const code = errnoOf(cause) === 'EEXIST' ? 'unsafe' : 'unwritable';
     const reason = code === 'unsafe' ? 'is not a folder (links are not followed)' : reasonOf(cause);
     throw new JournalError(code, path, reason, { cause });
+  }
+}
+
+/** Not `recursive: true`, which turns a read-only file system into ENOENT. */
+function makeFolders(path: string): void {
+  try {
+    fs.mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    const parent = dirname(path);
+    if (errnoOf(error) === 'ENOENT' && parent !== path) {
+      makeFolders(parent);
+      makeFolders(path);
+    } else if (!fs.existsSync(path)) {
+      throw error;
+    }
   }
 }
 

@@ -100,9 +100,10 @@ export class SegmentFiles {
     this.#shared.bytes = this.bytes;
   }
 
-  /** Deletes what has arrived; true when anything went. */
-  sweep(): boolean {
+  /** Deletes what has arrived, the segment being written only `entirely`; true when anything went. */
+  sweep(entirely = false): boolean {
     const { confirmed } = this.#shared;
+    if (entirely && this.#active !== undefined && this.#active.end <= confirmed) this.#seal();
     const before = this.#sealed.length;
     for (let first = this.#sealed[0]; first !== undefined && first.end <= confirmed; first = this.#sealed[0]) {
       this.#drop(first);
@@ -112,9 +113,8 @@ export class SegmentFiles {
 
   /** Leaves nothing but small files behind when everything has arrived. */
   close(): void {
-    const { confirmed, end } = this.#shared;
+    this.sweep(true);
     this.#seal();
-    if (confirmed >= end) this.sweep();
     this.#lost.close();
   }
 

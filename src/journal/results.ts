@@ -22,6 +22,8 @@ export interface Results<Result> {
    */
   begin(key: string): 'new' | 'running' | 'interrupted' | Result;
   finish(key: string, result: Result): void;
+  /** Commands begun by a process that ended before it knew the result, oldest first. */
+  interrupted(): string[];
   /** Results that are not known to have arrived, oldest first. */
   unsent(): { readonly key: string; readonly result: Result }[];
   /** The result has arrived; it is still remembered. */
@@ -53,7 +55,7 @@ export function hasUnsent(dir: string, options: ResultsOptions = {}): boolean {
     Date.now() - (options.ttlMs ?? 86_400_000),
     options.maxBytes ?? 8 << 20,
   );
-  return [...entries.values()].some(({ result, sent }) => result !== undefined && sent !== true);
+  return [...entries.values()].some(({ sent }) => sent !== true);
 }
 
 /** Opens the results kept in `dir`. Nothing throws. `Result` is JSON. */
@@ -96,6 +98,10 @@ class ResultLog<Result> implements Results<Result> {
     const at = this.#entries.get(key)?.at ?? Date.now();
     this.#entries.set(key, { at, mine: true, result });
     this.#write({ key, at, result });
+  }
+
+  interrupted(): string[] {
+    return Array.from(this.#entries).flatMap(([key, { mine, result }]) => (mine || result !== undefined ? [] : [key]));
   }
 
   unsent(): { key: string; result: Result }[] {

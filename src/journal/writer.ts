@@ -98,7 +98,8 @@ export class JournalWriter {
   /** Deletes what has arrived. The reading side may have confirmed more since. */
   sweep(): void {
     this.#overlay.confirm(this.shared.confirmed);
-    if (this.#files.sweep() && this.#problem !== undefined) this.#recover();
+    const degraded = this.#problem !== undefined;
+    if (this.#files.sweep(degraded) && degraded) this.#recover();
   }
 
   /** For a reader in another thread; one at a time. */
