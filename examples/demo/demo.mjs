@@ -75,7 +75,7 @@ function show(brain, from, state) {
 async function main() {
   await provision(process.env.REDIS_URL ? ['node', 'packages', 'dist'] : ['node', 'packages', 'redis', 'dist']);
   const { stubBrain } = await import(new URL('dist/src/testing/index.js', ROOT).href);
-  const folder = await target('bullmq-5');
+  const folder = await target('bullmq-5.81.5');
   const brain = await stubBrain();
   cleanups.push(() => brain.close());
   const prefix = process.env.REDIS_URL ? `demo-${process.pid}` : 'bull';

@@ -11,7 +11,7 @@ import { target } from '../support/targets.mjs';
 const REDACTED = '[REDACTED]';
 const PROGRAM = fileURLToPath(new URL('./fixtures/worker.mjs', import.meta.url));
 
-describe.runIf(hasBrain()).each(['bullmq-5', 'bullmq-6'])('a worker of %s in a live brain', (library) => {
+describe.runIf(hasBrain()).each(['bullmq-5.81.5', 'bullmq-6.7.0'])('a worker of %s in a live brain', (library) => {
   const secret = `hunter2-${randomBytes(8).toString('hex')}`;
   let redis: Redis;
   let brain: BrainProject;

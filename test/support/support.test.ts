@@ -58,7 +58,7 @@ test('a server ends with the process that started it, even a killed one', async 
 
 test('a child resolves the packages of its target and leaves nothing behind', async () => {
   const child = await runChild({
-    target: await target('bullmq-5'),
+    target: await target('bullmq-5.81.5'),
     program: {
       name: 'program.mjs',
       source: `import { Queue } from 'bullmq'; import { spawn } from 'node:child_process';

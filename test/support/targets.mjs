@@ -8,11 +8,14 @@ import { promisify } from 'node:util';
 
 const CACHE = fileURLToPath(new URL('../../.cache/targets/', import.meta.url));
 
+const each = (library, versions, beside = {}) =>
+  Object.fromEntries(versions.map((version) => [`${library}-${version}`, { [library]: version, ...beside }]));
+
 export const targets = {
-  'bullmq-3': { bullmq: '3.16.2', ioredis: '5' },
-  'bullmq-4': { bullmq: '4.18.3', ioredis: '5' },
-  'bullmq-5': { bullmq: '5.81.5', ioredis: '5' },
-  'bullmq-6': { bullmq: '6.7.0', ioredis: '5' },
+  ...each('bullmq', ['3.16.2', '4.18.3', '5.81.5']),
+  // From 6 on the client of Redis is the application's own.
+  ...each('bullmq', ['6.7.0'], { ioredis: '5' }),
+  ...each('node-cron', ['2.0.3', '3.0.3', '4.0.0', '4.0.7', '4.2.1', '4.3.0', '4.4.1', '4.5.0', '4.6.0']),
 };
 
 export function target(name) {
