@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { isAllowed } from './commands/guards.js';
 import { CommandRouter } from './commands/router.js';
+import { answerSibling, siblingsOf } from './commands/siblings.js';
 import type { Settings } from './config.js';
 import { EVENT_KINDS } from './dispatcher.js';
-import type { Engine, JsonObject } from './engine.js';
+import type { Engine, JsonObject, JsonValue } from './engine.js';
 import { Heartbeat } from './heartbeat.js';
 import { HelloBuilder } from './hello.js';
 import { type Identity, shorten } from './identity.js';
@@ -70,10 +71,11 @@ export class AgentLink {
     });
     this.#router = new CommandRouter({
       engines,
-      memory: storage.commands,
+      memory: storage.results,
       allowed: settings.allowCommands,
       purge: { secret, threshold: settings.purgeThreshold, acceptLegacyToken: settings.acceptLegacyPurgeToken },
       excerpt: (text, bytes) => String(redactor.redact(text)).slice(-bytes),
+      siblings: siblingsOf(storage),
       log,
       schedules: (command) => this.#schedules.handle(command),
     });
@@ -99,6 +101,11 @@ export class AgentLink {
 
   get stats(): LinkStats {
     return this.#link.stats;
+  }
+
+  /** Answers a sibling; undefined when it is not about commands. */
+  answer(message: JsonValue): Promise<JsonValue | undefined> {
+    return answerSibling(message, this.#router);
   }
 
   start(): void {

@@ -1,7 +1,7 @@
 import type { AgentLink } from './agent-link.js';
 import { type AgentOptions, missingSetting, readConfiguration, type Settings } from './config.js';
 import { Dispatcher } from './dispatcher.js';
-import { type Engine, hub, type TargetReport } from './engine.js';
+import { type Engine, hub, type JsonValue, type TargetReport } from './engine.js';
 import { LEAVE_MS, leaveWithProcess } from './exit.js';
 import { type Identity, identityOf } from './identity.js';
 import type { LinkStats } from './link/index.js';
@@ -220,6 +220,8 @@ export class Agent {
       redactor: this.#redactor,
       log: this.log,
     });
+    storage.onMessage = async (message) =>
+      (await this.#link?.answer(message)) ?? (JSON.parse(JSON.stringify(this.status())) as JsonValue);
     this.#state = 'running';
     for (const engine of this.#engines.values()) this.#startEngine(engine);
     this.#dispatcher.identity = { workerName: (_engine, queue) => identity.workerName(queue) };

@@ -28,12 +28,8 @@ export interface ReceivedCommand {
   readonly issuedBy: string | null;
 }
 
-/** What happened to a command before; survives the process. */
+/** What happened to a command before; survives the process (`Results` of the journal). */
 export interface CommandMemory {
-  /**
-   * `new`: never seen, now marked as begun. `running`: begun in this process. `interrupted`: begun by a process that
-   * ended before it knew the result. Else the stored result.
-   */
   begin(key: string): 'new' | 'running' | 'interrupted' | CommandResult;
   finish(key: string, result: CommandResult): void;
 }
@@ -77,6 +73,11 @@ function failure(cause: unknown): CommandResult {
   return { status: 'failed', result: cause instanceof CommandError ? cause.result : null, error: error.slice(0, 1000) };
 }
 
+/** The answer to a command whose process ended before it knew one. */
+export const INTERRUPTED = failure(
+  new CommandError('indeterminate', 'the process ended while it carried this out; look before you repeat it'),
+);
+
 /** Executes commands: each once, with an answer for every one, a few at a time. */
 export class CommandRouter {
   readonly #options: RouterOptions;
@@ -88,26 +89,32 @@ export class CommandRouter {
   }
 
   /** Resolves with the one answer to the command; never rejects. */
-  async handle(command: ReceivedCommand): Promise<CommandResult> {
+  handle(command: ReceivedCommand): Promise<CommandResult> {
+    const { fire_id } = command.parameters;
+    return this.#once(command.id, command, () =>
+      // A fire that is issued again is another command, but the same occurrence.
+      typeof fire_id === 'string'
+        ? this.#once(`fire:${fire_id}`, command, () => this.#run(command))
+        : this.#run(command),
+    );
+  }
+
+  async #once(key: string, { action }: ReceivedCommand, run: () => Promise<CommandResult>): Promise<CommandResult> {
     const { memory } = this.#options;
-    const key = typeof command.parameters.fire_id === 'string' ? `fire:${command.parameters.fire_id}` : command.id;
     const known = memory.begin(key);
+    if (typeof known === 'object') return known;
     if (known === 'running')
       return failure(new CommandError('conflict', 'the same command is being carried out already'));
-    if (known === 'interrupted' && !REPEATABLE.has(command.action)) {
-      const result = failure(
-        new CommandError('indeterminate', 'the process ended while it carried this out; look before you repeat it'),
-      );
-      memory.finish(key, result);
-      return result;
-    }
-    if (typeof known === 'object') return known;
-    const result = await this.#limited(() => this.execute(command));
+    const result = known === 'interrupted' && !REPEATABLE.has(action) ? INTERRUPTED : await run();
     memory.finish(key, result);
     return result;
   }
 
-  /** Without memory and siblings' help unless `alone` is false; for commands that a sibling handed over. */
+  #run(command: ReceivedCommand): Promise<CommandResult> {
+    return this.#limited(() => this.execute(command));
+  }
+
+  /** Carries a command out whatever is remembered of it; `alone`: it comes from a sibling and goes to none. */
   async execute(command: ReceivedCommand, alone = false): Promise<CommandResult> {
     const { log, allowed, siblings } = this.#options;
     const who = command.issuedBy ?? 'the brain';
@@ -128,7 +135,7 @@ export class CommandRouter {
         if (found === undefined) {
           throw noEngine(this.#options.engines(), namedEngine(command.parameters, command.target), command.parameters);
         }
-        result = success(await this.#run(found, command));
+        result = success(await this.#ask(found, command));
       }
     } catch (cause) {
       result = failure(cause);
@@ -139,7 +146,15 @@ export class CommandRouter {
     return result;
   }
 
-  /** Whether this process can act on the command. */
+  /** Whether this process has what the command is for. */
+  canAct(command: ReceivedCommand): boolean {
+    try {
+      return this.#resolve(command) !== undefined;
+    } catch {
+      return false;
+    }
+  }
+
   #resolve({ action, parameters, target }: ReceivedCommand): Engine | undefined {
     return resolveEngine(this.#options.engines(), namedEngine(parameters, target), {
       action: action as Action,
@@ -147,7 +162,7 @@ export class CommandRouter {
     });
   }
 
-  async #run(engine: Engine, received: ReceivedCommand): Promise<JsonValue> {
+  async #ask(engine: Engine, received: ReceivedCommand): Promise<JsonValue> {
     const action = (received.action === 'schedule.fire' ? 'submit_task' : received.action) as Action;
     checkAction(engine, action);
     const command: Command = {

@@ -72,7 +72,7 @@ describe('openResults', () => {
     expect(next.unsent().map(({ key }) => key)).toEqual(['b']);
     next.sent('b');
     expect(next.begin('torn')).toBe('new');
-    expect(hasUnsent(dir)).toBe(false);
+    expect(hasUnsent(dir)).toBe(true);
     next.close();
     results.close();
   });
