@@ -6,7 +6,7 @@ import { observeCompile } from './loading/compile.js';
 import { loaded, see } from './loading/door.js';
 import { installHooks } from './loading/hooks.js';
 import { selection } from './loading/selection.js';
-import { sweep } from './loading/sweep.js';
+import { seeLater, sweep } from './loading/sweep.js';
 import { createLog, type Log, type LogLevel } from './log.js';
 
 const { env } = process;
@@ -115,12 +115,7 @@ export function register(): void {
 
   const isOutermost = observeCompile((file, exports) => see(file, exports, 'compile'));
   try {
-    installHooks((file, url) => {
-      import(url).then(
-        (namespace: { default?: unknown }) => see(file, namespace.default, 'append'),
-        () => undefined,
-      );
-    });
+    installHooks(seeLater);
   } catch (error) {
     log.once(
       'hooks',

@@ -1,5 +1,4 @@
 import * as module from 'node:module';
-import { setImmediate } from 'node:timers';
 import { fileURLToPath } from 'node:url';
 import { MessageChannel } from 'node:worker_threads';
 import { append, type Loaded, targetOfUrl } from './append.js';
@@ -31,13 +30,13 @@ const load: SyncLoad = (url, context, nextLoad) => {
  * Installs the `load` hook that appends to ES entry modules. `missed` hears of target files whose CommonJS source may
  * have been replaced where no eye could see it.
  */
-export function installHooks(missed: (file: string, url: string) => void): void {
+export function installHooks(missed: (file: string) => void): void {
   if (typeof registerHooks === 'function' && hasSoundSyncHooks(process.versions.node)) {
     registerHooks({ load });
     return;
   }
   const { port1, port2 } = new MessageChannel();
-  port1.on('message', (url: string) => setImmediate(() => missed(fileURLToPath(url), url)));
+  port1.on('message', (url: string) => missed(fileURLToPath(url)));
   port1.unref();
   module.register(new URL('./hooks-thread.js', import.meta.url), { data: { port: port2 }, transferList: [port2] });
 }

@@ -31,7 +31,7 @@ const shapes = [
   ['deep require', 'deep.cjs', ['bullmq']],
 ];
 
-const otel = ['--import', '@opentelemetry/auto-instrumentations-node/build/src/register.js'];
+const otel = ['--import', '@opentelemetry/auto-instrumentations-node/register'];
 const otelLoader = ['--experimental-loader', '@opentelemetry/instrumentation/hook.mjs'];
 const iitm = ['--import', './iitm.mjs'];
 const datadog = ['--import', 'dd-trace/initialize.mjs'];
@@ -86,22 +86,20 @@ export function cells() {
         ...(env && { env }),
       })),
     ),
-    ...['cjs.cjs'].flatMap((program) =>
-      neighbours
-        .filter(([, , , env]) => env === undefined)
-        .flatMap(([name, fixture, flags]) =>
-          LINES.map((node) => ({
-            group: 'neighbours',
-            name: `${name}, CJS`,
-            node,
-            fixture,
-            flags,
-            program,
-            targets: ALL,
-            neighbour: true,
-          })),
-        ),
-    ),
+    ...neighbours
+      .filter(([, , , env]) => env === undefined)
+      .flatMap(([name, fixture, flags]) =>
+        LINES.map((node) => ({
+          group: 'neighbours',
+          name: `${name}, CJS`,
+          node,
+          fixture,
+          flags,
+          program: 'plain.cjs',
+          targets: ['bullmq', 'node-cron'],
+          neighbour: true,
+        })),
+      ),
     ...runners.flatMap(([name, flags, program, targets]) =>
       LINES.map((node) => ({ group: 'runners', name, node, fixture: 'runners', flags, program, targets })),
     ),

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
-import { cp, mkdtemp, rm } from 'node:fs/promises';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { cp, mkdir, mkdtemp, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { stubBrain } from '../../dist/src/testing/index.js';
@@ -7,7 +8,7 @@ import { node } from '../support/nodes.mjs';
 import { installTarget } from '../support/targets.mjs';
 import { FIXTURES, QUIET } from './fixtures.mjs';
 
-const REGISTER = new URL('../../register.mjs', import.meta.url).href;
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const LIMIT = 40_000;
 
 /** Runs a program to its end; what is still running after the limit is killed. */
@@ -28,18 +29,42 @@ export async function run(binary, args, { cwd, env, limit = LIMIT }) {
   return { code, signal, ...output };
 }
 
-/** A copy of programs and preloads inside a folder of libraries, so that they resolve there. */
+/** The package as it is installed; its dependencies are found further up. */
+export async function installSelf(folder) {
+  const self = join(folder, 'node_modules/@z4j/bare');
+  await mkdir(self, { recursive: true });
+  for (const part of ['package.json', 'register.mjs', 'dist'])
+    await cp(join(ROOT, part), join(self, part), { recursive: true });
+  return self;
+}
+
+let snapshot;
+
+/** One copy for all cells, so that a build meanwhile does not matter. */
+async function self() {
+  if (snapshot === undefined) {
+    await mkdir(join(ROOT, '.cache'), { recursive: true });
+    const folder = mkdtempSync(join(ROOT, '.cache/loading-'));
+    process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+    snapshot = installSelf(folder);
+  }
+  return snapshot;
+}
+
+/** A copy of programs and preloads inside a folder of libraries, so that they resolve there, with us installed. */
 export async function stage(fixture) {
   const folder = await installTarget(`loading-${fixture}`, FIXTURES[fixture]);
   const copy = await mkdtemp(join(folder, 'cell-'));
   for (const part of ['programs', 'preload'])
     await cp(fileURLToPath(new URL(part, import.meta.url)), copy, { recursive: true });
+  await mkdir(join(copy, 'node_modules/@z4j'), { recursive: true });
+  await symlink(await self(), join(copy, 'node_modules/@z4j/bare'), 'junction');
   return copy;
 }
 
 const flagsOf = (flags, folder, ours) => {
   const resolved = flags.flatMap((flag) => {
-    if (flag === '<register>') return ours ? ['--import', REGISTER] : [];
+    if (flag === '<register>') return ours ? ['--import', '@z4j/bare/register'] : [];
     return flag.startsWith('./') ? pathToFileURL(join(folder, flag)).href : flag;
   });
   return ['--no-deprecation', ...resolved, '--import', pathToFileURL(join(folder, 'report.mjs')).href];
