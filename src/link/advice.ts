@@ -16,6 +16,9 @@ export interface AdviceContext {
   readonly reaction: CloseReaction;
 }
 
+/** Beyond 60 s a brain refuses every frame. */
+export const FATAL_SKEW_MS = 55_000;
+
 const KEPT = 'events are kept and sent when it is back';
 
 /** One line about the end of a connection: what is wrong, and what to do. */
@@ -45,8 +48,14 @@ export function advice(end: SessionEnd, { shown, skewMs = 0, reaction }: AdviceC
     case 4003:
       return warn(`the brain revoked the token or archived the project: mint a new agent in the dashboard`);
     case 4403: {
-      if (reaction === 'connection') return { cause: 'link.4403', level: undefined, message: '' };
-      if (Math.abs(skewMs) > 55_000) {
+      if (reaction !== 'auth') {
+        return {
+          cause: 'link.4403.frame',
+          level: 'debug',
+          message: 'a frame came too late or was printed in another way',
+        };
+      }
+      if (Math.abs(skewMs) >= FATAL_SKEW_MS) {
         const seconds = Math.round(Math.abs(skewMs) / 1000);
         return warn(
           `the brain refuses our frames because the clock of this host is ${seconds} s ${skewMs > 0 ? 'behind' : 'ahead of'} its own: synchronise the clocks (NTP)`,

@@ -1,7 +1,10 @@
 import type { Position } from '../journal/journal.js';
 import type { SentFrame } from './window.js';
 
-/** What the next frame is made of while a bad record is looked for. */
+/**
+ * What the next frame is made of while a bad record is looked for; with no records it is the sample, a record that was
+ * taken before.
+ */
 export interface CarefulStep {
   readonly start: Position;
   readonly records: number;
@@ -12,31 +15,37 @@ const MAX_RECORDS = 250;
 
 /**
  * Finds the one record a brain refuses: after a refusal what was in flight is sent again one frame at a time, halved
- * at each further refusal. A brain that fails by itself refuses everything, so a single record is only given up when
- * another one is taken while it is not. Pure.
+ * at each further refusal. A brain that fails by itself refuses everything, and may get well at any moment: so a single
+ * record is only given up when it is refused, another one is taken, and it is refused again. The other one is a record
+ * that was taken before, which changes nothing; only where there is none, the one after it goes out of its turn. Pure.
  */
 export class Isolation {
   /** Everything before it was in flight when something was refused. */
   #until: Position | undefined;
   #records = 0;
   #suspect: Position | undefined;
-  #probing = false;
+  /** The record the suspect is compared with: is to be sent, was taken. */
+  #other: 'none' | 'sent' | 'taken' = 'none';
 
   get active(): boolean {
     return this.#until !== undefined;
   }
 
   /** The only frame that may be in flight now; undefined when nothing is looked for. */
-  next(confirmed: Position, end: Position): CarefulStep | undefined {
+  next(confirmed: Position, end: Position, sample: boolean): CarefulStep | undefined {
     if (this.#until === undefined) return undefined;
     if (confirmed >= this.#until) {
-      this.#forget();
+      this.#until = undefined;
+      this.#suspect = undefined;
       return undefined;
     }
     if (this.#suspect === undefined || this.#suspect < confirmed) return { start: confirmed, records: this.#records };
-    // Nothing to compare with: the suspect itself is tried again.
-    if (this.#suspect + 1 >= end) this.#probing = false;
-    return { start: this.#probing ? this.#suspect + 1 : this.#suspect, records: 1 };
+    if (this.#other === 'sent') {
+      if (sample) return { start: this.#suspect, records: 0 };
+      if (this.#suspect + 1 < end) return { start: this.#suspect + 1, records: 1 };
+      this.#other = 'none';
+    }
+    return { start: this.#suspect, records: 1 };
   }
 
   /**
@@ -49,33 +58,37 @@ export class Isolation {
     if (first === undefined || last === undefined) return undefined;
     this.#until = Math.max(this.#until ?? 0, last.end);
     const records = last.end - first.start;
-    if (this.#probing) {
-      // Both are refused: the brain is ill.
-      this.#probing = false;
-    } else if (records > 1) {
+    if (records > 1) {
       this.#records = Math.min(Math.ceil(records / 2), MAX_RECORDS);
-    } else if (certain) {
-      return first.start;
-    } else {
-      this.#suspect = first.start;
-      this.#probing = true;
+      this.#suspect = undefined;
+      return undefined;
     }
+    if (this.#compares(first)) {
+      // Both are refused: the brain is ill.
+      this.#other = 'none';
+      return undefined;
+    }
+    if (certain || (first.start === this.#suspect && this.#other === 'taken')) {
+      this.#suspect = undefined;
+      return first.start;
+    }
+    this.#suspect = first.start;
+    this.#other = 'sent';
     return undefined;
   }
 
-  /** A frame was taken. Returns the record to be given up, if it is known now. */
-  acked(frame: SentFrame): Position | undefined {
-    const suspect = this.#suspect;
-    const given = this.#probing && suspect !== undefined && frame.start === suspect + 1 ? suspect : undefined;
+  /** A frame was taken. False when it was sent for comparison only, out of its turn: it does not count as confirmed. */
+  acked(frame: SentFrame): boolean {
+    if (this.#compares(frame)) {
+      this.#other = 'taken';
+      return false;
+    }
     this.#suspect = undefined;
-    this.#probing = false;
     this.#records = Math.min(this.#records * 2, MAX_RECORDS);
-    return given;
+    return true;
   }
 
-  #forget(): void {
-    this.#until = undefined;
-    this.#suspect = undefined;
-    this.#probing = false;
+  #compares({ end }: SentFrame): boolean {
+    return this.#suspect !== undefined && end !== this.#suspect + 1;
   }
 }

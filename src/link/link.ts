@@ -2,7 +2,7 @@ import { performance } from 'node:perf_hooks';
 import type { Journal } from '../journal/journal.js';
 import type { Log } from '../log.js';
 import { type CloseReaction, closeCode, type HeartbeatPayload, type HelloPayload } from '../protocol/index.js';
-import { advice } from './advice.js';
+import { advice, FATAL_SKEW_MS } from './advice.js';
 import { Backoff } from './backoff.js';
 import type {
   LinkCommand,
@@ -78,6 +78,8 @@ export class Link {
   readonly #uploadLimit = new UploadLimit();
   /** The connection worked. */
   #proven = false;
+  /** A brain has signed with our secret. */
+  #secretIsRight = false;
   /** Causes that were told and are to be taken back. */
   readonly #told = new Set<string>();
 
@@ -95,6 +97,7 @@ export class Link {
       onGivenUp: (reason) => {
         this.#log.once('link.given-up', 'warn', `an event was given up: ${reason}; later ones are only counted`);
         options.onGivenUp?.();
+        this.#changed();
       },
     });
     this.#context = this.#makeContext();
@@ -244,10 +247,10 @@ export class Link {
     return Math.max(this.#backoff.next(reaction), end.retryAfterMs ?? 0);
   }
 
-  /** A signature that was right before is not wrong now: then what arrived was too old. */
+  /** A secret that was right before is not wrong now: then it was the frame. */
   #reaction({ code, error }: SessionEnd): CloseReaction {
     if (error !== undefined) return 'connection';
-    if (code === 4403 && this.#proven) return 'connection';
+    if (code === 4403 && this.#secretIsRight && Math.abs(this.#skewMs ?? 0) < FATAL_SKEW_MS) return 'protocol';
     const { reaction } = closeCode(code);
     return reaction === 'done' ? 'connection' : reaction;
   }
@@ -324,7 +327,8 @@ export class Link {
       beat: (write, intervalMs) => this.#beat(write, intervalMs),
       retryContracts: () => this.#retryContracts(),
       onUp: (session) => this.#onUp(session),
-      onProof: () => this.#onProof(),
+      onProof: (signed) => this.#onProof(signed),
+      secretIsRight: () => this.#secretIsRight,
       onChange: () => this.#changed(),
       onCommand: ({ id, payload, exact }) => {
         const command: LinkCommand = {
@@ -364,7 +368,8 @@ export class Link {
     this.#options.onSession?.(session);
   }
 
-  #onProof(): void {
+  #onProof(signed: boolean): void {
+    this.#secretIsRight ||= signed;
     this.#proven = true;
     this.#backoff.reset();
     const told = [...this.#told];

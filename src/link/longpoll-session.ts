@@ -204,7 +204,7 @@ export class LongPollSession implements Session {
         await this.#sleep(retryAfter(answer) ?? RETRY_AFTER_MS);
         continue;
       }
-      this.#context.onProof();
+      this.#context.onProof(false);
       const { frames } = JSON.parse(answer.body) as { frames?: unknown };
       if (!Array.isArray(frames)) throw new LinkError('lost', 'the brain answered with something else than frames');
       for (const text of frames) {
@@ -273,7 +273,7 @@ export class LongPollSession implements Session {
   #trust(): void {
     if (this.#trusted) return;
     this.#trusted = true;
-    this.#context.onProof();
+    this.#context.onProof(true);
   }
 
   /** Resolves early at the end of the session. */

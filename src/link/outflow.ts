@@ -29,6 +29,8 @@ export class Outflow {
   readonly #isolation = new Isolation();
   #next: Position = 0;
   #frameNumber = 0;
+  /** A record some brain took. */
+  #sample: Buffer | undefined;
   /** Position at which acks did not come in time, and how often. */
   #silent = { at: -1, times: 0 };
   /** Time of the last confirmation, in milliseconds since the epoch. */
@@ -68,9 +70,12 @@ export class Outflow {
       // The oldest may have been evicted in the meantime.
       const from = Math.max(this.#next, journal.confirmed);
       if (this.#isolation.active && this.#window.frames > 0) return undefined;
-      const careful = this.#isolation.next(journal.confirmed, journal.end);
+      const careful = this.#isolation.next(journal.confirmed, journal.end, this.#sample !== undefined);
+      if (careful?.records === 0 && this.#sample !== undefined) {
+        return this.#sent([this.#sample], careful.start, careful.start, this.#sample.length);
+      }
       const start = careful?.start ?? from;
-      const room = careful?.records ?? this.#window.room(journal.end - from);
+      const room = careful?.records ?? this.#window.room(journal.end - from, this.waiting);
       if (room <= 0) return undefined;
       // A comma each.
       const batch = journal.read(start, { records: room, bytes: Math.max(aim - room, 1) });
@@ -80,11 +85,15 @@ export class Outflow {
         this.#giveUp(batch.start, `it is larger (${batch.bytes} bytes) than a frame may be (${maxFrameBytes})`);
         continue;
       }
-      const id = `ev_${++this.#frameNumber}`;
       this.#next = batch.end;
-      this.#window.sent({ id, start: batch.start, end: batch.end, bytes: batch.bytes, sentAt: this.#now() });
-      return { id, records: batch.records };
+      return this.#sent(batch.records, batch.start, batch.end, batch.bytes);
     }
+  }
+
+  #sent(records: readonly Buffer[], start: Position, end: Position, bytes: number): NextFrame {
+    const id = `ev_${++this.#frameNumber}`;
+    this.#window.sent({ id, start, end, bytes, last: records.at(-1), sentAt: this.#now() });
+    return { id, records };
   }
 
   /** An ack arrived; false when it is for nothing that is in flight. */
@@ -93,10 +102,11 @@ export class Outflow {
     if (frame === undefined) return false;
     this.lastAckAt = Date.now();
     this.#silent = { at: -1, times: 0 };
-    const bad = this.#isolation.active ? this.#isolation.acked(frame) : undefined;
-    if (bad !== undefined) this.#giveUp(bad, 'the brain fails over it and takes the one after it');
+    // A copy: a record may be a view of a whole segment.
+    if (frame.last !== undefined) this.#sample = Buffer.from(frame.last);
+    const counts = !this.#isolation.active || this.#isolation.acked(frame);
     const end = this.#window.advance();
-    if (end !== undefined) this.#journal.confirm(end);
+    if (end !== undefined && counts) this.#journal.confirm(end);
     return true;
   }
 
@@ -121,7 +131,7 @@ export class Outflow {
       if (this.#silent.times < 2) return;
     }
     const bad = this.#isolation.refused(open, cause === 'refused');
-    if (bad !== undefined) this.#giveUp(bad, 'the brain refuses it');
+    if (bad !== undefined) this.#giveUp(bad, 'the brain refuses it and takes others');
   }
 
   /** Only when nothing before `position` is in flight: everything up to it counts as arrived. */

@@ -35,8 +35,10 @@ export interface SessionContext {
   retryContracts(): string;
   /** The brain answered: frames may be sent. */
   onUp(session: LinkSession): void;
-  /** A signed frame of the brain arrived, or none was refused for a while. */
-  onProof(): void;
+  /** A signed frame of the brain arrived, or (`signed` false) none of ours was refused for a while. */
+  onProof(signed: boolean): void;
+  /** A brain has signed with our secret before. */
+  secretIsRight(): boolean;
   /** Something was confirmed or written. */
   onChange(): void;
   onCommand(frame: InboundFrame & { type: 'command' }): void;

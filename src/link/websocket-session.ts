@@ -11,13 +11,16 @@ import {
   readHelloAck,
   Signer,
 } from '../protocol/index.js';
+import { FATAL_SKEW_MS } from './advice.js';
 import { LinkError } from './errors.js';
 import type { AckSummary, LinkSession } from './link-types.js';
 import type { Session, SessionContext, SessionEnd } from './session.js';
 import { openSocket } from './socket.js';
+import { PATIENCE_MS } from './window.js';
 
 /** No event frame is begun while more waits in our own buffer: results shall not queue behind events. */
 const MAX_BUFFERED = 64 * 1024;
+const STALL_MS = 1000;
 /** A brain's frames are at most 1 MiB; what is larger is not from a brain. */
 const MAX_INBOUND = 4 * 1024 * 1024;
 
@@ -44,7 +47,11 @@ export class WebSocketSession implements Session {
   #maxFrameBytes = 0;
   #error: LinkError | undefined;
   #status: number | undefined;
-  #proven = false;
+  /** 1: nothing was refused for a while; 2: a signed frame came. */
+  #proof = 0;
+  #skewMs = 0;
+  #stall: NodeJS.Timeout | undefined;
+  #nudge: NodeJS.Timeout | undefined;
   #silent = false;
   #immediate: NodeJS.Immediate | undefined;
   readonly #timers = new Set<NodeJS.Timeout>();
@@ -146,7 +153,7 @@ export class WebSocketSession implements Session {
       return;
     }
     const frame = this.#reader.read(raw);
-    this.#prove();
+    this.#prove(true);
     this.#take(frame);
   }
 
@@ -157,13 +164,15 @@ export class WebSocketSession implements Session {
     this.#maxFrameBytes = payload.max_frame_size_bytes;
     this.#writer = new FrameWriter(signer, { maxBytes: this.#maxFrameBytes });
     this.#reader = new FrameReader(signer);
-    this.#after(times.proof, () => this.#prove());
+    this.#after(times.proof, () => this.#prove(false));
     this.#after(times.ack / 4, () => this.#checkAcks());
+    const skewMs = brainTime === undefined ? undefined : brainTime - Date.now();
+    this.#skewMs = skewMs ?? 0;
     const session: LinkSession = {
       transport: 'ws',
       brainVersion: payload.brain_version,
       ...ids,
-      clockSkewMs: brainTime === undefined ? undefined : brainTime - Date.now(),
+      clockSkewMs: skewMs,
       sendEvents: (records) => this.#sendEvents(records),
     };
     onUp(session);
@@ -227,8 +236,12 @@ export class WebSocketSession implements Session {
       });
     }
     if (this.#quiet || this.#immediate !== undefined || socket.bufferedAmount > MAX_BUFFERED) return;
-    const next = this.#context.outflow.next(this.#maxFrameBytes);
-    if (next === undefined) return;
+    const { outflow } = this.#context;
+    const next = outflow.next(this.#maxFrameBytes);
+    if (next === undefined) {
+      if (outflow.waiting > 0) this.#nudge ??= this.#after(PATIENCE_MS, () => this.#retryPump());
+      return;
+    }
     this.#write((writer) => writer.eventBatch(next.id, next.records)).catch((cause) => {
       // Refused here as it would be there: halved until it passes.
       if (cause instanceof ProtocolError) this.#finish(4400);
@@ -237,6 +250,11 @@ export class WebSocketSession implements Session {
       this.#immediate = undefined;
       this.#pump();
     });
+  }
+
+  #retryPump(): void {
+    this.#nudge = undefined;
+    this.#pump();
   }
 
   /** Builds and writes one frame; resolves when the system has taken it. */
@@ -255,6 +273,7 @@ export class WebSocketSession implements Session {
         this.#context.onChange();
         this.#pump();
       });
+      this.#stall ??= this.#after(STALL_MS, () => this.#checkStall(socket, 0));
     });
   }
 
@@ -278,10 +297,23 @@ export class WebSocketSession implements Session {
     this.#after(times.ack / 4, () => this.#checkAcks());
   }
 
-  #prove(): void {
-    if (this.#proven) return;
-    this.#proven = true;
-    this.#context.onProof();
+  /** A write the other side does not take keeps a process alive, unref'ed or not: nobody else left, it is given up. */
+  #checkStall(socket: WebSocket, before: number): void {
+    this.#stall = undefined;
+    const now = socket.bufferedAmount;
+    if (now === 0) return;
+    if (now === before && process.getActiveResourcesInfo().every((name) => name.includes('Write'))) {
+      this.#fail(new LinkError('lost', 'the brain does not read'));
+      return;
+    }
+    this.#stall = this.#after(STALL_MS, () => this.#checkStall(socket, now));
+  }
+
+  #prove(signed: boolean): void {
+    const proof = signed ? 2 : 1;
+    if (this.#proof >= proof) return;
+    this.#proof = proof;
+    this.#context.onProof(signed);
   }
 
   #fail(error: LinkError): void {
@@ -299,12 +331,18 @@ export class WebSocketSession implements Session {
     const lost = new LinkError('lost', 'the connection ended before the brain acknowledged');
     for (const { reject } of this.#direct.values()) reject(lost);
     this.#direct.clear();
-    const suspected = code === 1011 || code === 1009 || code === 4400;
-    const refused = code === 4400 || code === 1009;
-    this.#context.outflow.restart(
-      this.#silent ? 'silent' : !this.#writer || !suspected ? undefined : refused ? 'refused' : 'suspected',
-    );
+    this.#context.outflow.restart(this.#silent ? 'silent' : this.#blame(code));
     this.#end({ code, status: this.#status, error: this.#error, wanted: this.#wanted });
+  }
+
+  /** Whether what was in flight may be why. */
+  #blame(code: number): 'refused' | 'suspected' | undefined {
+    if (this.#writer === undefined) return undefined;
+    if (code === 4400 || code === 1009) return 'refused';
+    if (code === 1011) return 'suspected';
+    // With the right secret and clock, a signature is wrong over a text the brain prints in another way.
+    const trusted = this.#context.secretIsRight() && Math.abs(this.#skewMs) < FATAL_SKEW_MS;
+    return code === 4403 && trusted ? 'suspected' : undefined;
   }
 
   #after(ms: number, run: () => void): NodeJS.Timeout {

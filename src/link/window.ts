@@ -6,6 +6,8 @@ export interface SentFrame {
   readonly start: Position;
   readonly end: Position;
   readonly bytes: number;
+  /** Its last record. */
+  readonly last: Buffer | undefined;
   /** Milliseconds of a clock that never goes back. */
   readonly sentAt: number;
 }
@@ -19,8 +21,10 @@ const MAX_EVENTS = 5000;
 const MAX_BYTES = 4 * 1024 * 1024;
 const MIN_FRAME = 50;
 const MAX_FRAME = 250;
-/** A smaller frame waits while others are in flight. */
+/** A smaller frame waits while others are in flight … */
 const WORTHWHILE = 100;
+/** … but not longer than this: an ack may be late or lost. Milliseconds. */
+export const PATIENCE_MS = 1000;
 /** How much of the earlier measurements stays with each new one. */
 const MEMORY = 0.7;
 
@@ -58,13 +62,13 @@ export class Window {
     return Math.min((this.rate ?? UNMEASURED) * AIM_SECONDS, MAX_EVENTS);
   }
 
-  /** Events the next frame may have of `pending` ones; 0 when it is better to wait. */
-  room(pending: number): number {
+  /** Events the next frame may have of `pending` ones, after no ack for `waited` ms; 0 when it is better to wait. */
+  room(pending: number, waited: number): number {
     const size = this.frameSize;
     const wanted = Math.min(pending, size);
     if (this.#events === 0) return wanted;
     if (this.#events + wanted > this.#target() || this.#bytes >= MAX_BYTES) return 0;
-    return wanted < Math.min(size, WORTHWHILE) ? 0 : wanted;
+    return wanted < Math.min(size, WORTHWHILE) && waited < PATIENCE_MS ? 0 : wanted;
   }
 
   sent(frame: SentFrame): void {

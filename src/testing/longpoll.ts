@@ -30,6 +30,10 @@ class LongPollPeer implements Peer {
 
   raw(): void {}
 
+  send(): boolean {
+    return false;
+  }
+
   command(row: CommandRow): void {
     if (!this.#queue.includes(row)) this.#queue.push(row);
     this.#arrived?.();

@@ -21,6 +21,8 @@ export interface Peer {
   readonly hello: StubHello | undefined;
   close(code?: number): void;
   command(row: CommandRow): void;
+  /** Signed; false when it cannot be sent. */
+  send(type: string, id: string, payload: object): boolean;
   raw(data: string | Uint8Array): void;
 }
 

@@ -234,6 +234,11 @@ export class StubBrain {
     for (const peer of [...this.#state.peers]) peer.close();
   }
 
+  /** Sends a signed frame of any kind to every connected process. */
+  send(type: string, payload: object, id: string = newId()): void {
+    for (const peer of this.#state.peers) peer.send(type, id, payload);
+  }
+
   /** Sends raw text or bytes to every connected process. */
   sendRaw(data: string | Uint8Array): void {
     for (const peer of this.#state.peers) peer.raw(data);
