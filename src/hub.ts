@@ -64,7 +64,7 @@ export interface Hub {
   /** What the code appended to a target's modules calls; undefined where no loader is installed. */
   loaded: ((module: PatchedModule, exports: unknown, setters?: Setters) => void) | undefined;
   /** The one door behind all eyes: never throws, any number of times for the same module. */
-  offer(patch: EnginePatch, exports: unknown, module: PatchedModule, eye: string): void;
+  offer(patch: EnginePatch, exports: unknown, module: PatchedModule, eye: string): TargetReport['outcome'];
   /** Keeps one report per copy of a library: of its entry module where that was seen, and of success rather than failure by another eye. */
   report(report: TargetReport): void;
   /** Never throws; a recorder that throws is told of once and dropped. */
@@ -123,7 +123,7 @@ function createHub(): Hub {
         outcome = 'failed';
         error = cause;
       }
-      if (module.inner && outcome === 'shape not recognised') return;
+      if (module.inner && outcome === 'shape not recognised') return outcome;
       this.report({
         ...module,
         engine: patch.engine,
@@ -131,6 +131,7 @@ function createHub(): Hub {
         outcome,
         ...(error === undefined ? {} : { error }),
       });
+      return outcome;
     },
     report(report) {
       const copy = copyOf(report);

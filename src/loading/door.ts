@@ -8,21 +8,31 @@ const patches = new Map<string, EnginePatch>();
 
 type PatchModule = { readonly [name: string]: EnginePatch };
 
-/**
- * Hands over the patch of an engine; its module loads when the first of its targets does. At once, unless the
- * application is just linking that very module: a Node without sound synchronous hooks refuses to require it then.
- */
-function withPatch({ engine, patch }: Target, use: (patch: EnginePatch) => void, fail: (error: unknown) => void): void {
-  const path = `../../instrumentations/${engine}/patch.js`;
-  let found = patches.get(engine);
-  try {
-    found ??= (require(path) as PatchModule)[patch];
-  } catch {
-    import(path).then((exports: PatchModule) => use(exports[patch] as EnginePatch)).catch(fail);
+const pathOf = ({ engine }: Target): string => `../../instrumentations/${engine}/patch.js`;
+
+/** The patch of a target; its module loads now if it has not yet. Throws where it cannot be required. */
+export function patchOf(target: Target): EnginePatch {
+  let found = patches.get(target.engine);
+  if (found === undefined) {
+    found = (require(pathOf(target)) as PatchModule)[target.patch] as EnginePatch;
+    patches.set(target.engine, found);
   }
-  if (found === undefined) return;
-  patches.set(engine, found);
-  use(found);
+  return found;
+}
+
+/**
+ * Hands over the patch of a target when the first module of it loads: at once, unless the application is just linking
+ * the patch itself. A Node without sound synchronous hooks refuses to require it then.
+ */
+function withPatch(target: Target, use: (patch: EnginePatch) => void, fail: (error: unknown) => void): void {
+  let patch: EnginePatch;
+  try {
+    patch = patchOf(target);
+  } catch {
+    import(pathOf(target)).then((exports: PatchModule) => use(exports[target.patch] as EnginePatch)).catch(fail);
+    return;
+  }
+  use(patch);
 }
 
 /**
