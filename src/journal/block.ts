@@ -1,15 +1,15 @@
 import { encodeRecord, kindAt, lengthAt, MAX_TEXT, RECORD_HEADER } from './format.js';
 import type { Position, RecordMeta } from './journal.js';
-import { count, KINDS, UNKNOWN_KIND } from './losses.js';
+import { UNKNOWN_KIND } from './losses.js';
 
-/** Encoded records in a row. */
+/** Encoded records in a row: the first `length` of `bytes`. */
 export interface Block {
   readonly bytes: Buffer;
+  readonly length: number;
   readonly start: Position;
   readonly records: number;
   /** Milliseconds since the epoch at which they were appended. */
   readonly at: number;
-  readonly counts: Uint32Array;
 }
 
 const INITIAL = 64 << 10;
@@ -19,10 +19,10 @@ const LARGEST = 1 << 20;
 /** Collects the records of one turn of the event loop, encoded. */
 export class BlockBuilder {
   #bytes = Buffer.allocUnsafeSlow(INITIAL);
+  #view = new DataView(this.#bytes.buffer);
   #used = 0;
   #records = 0;
   #at = 0;
-  readonly #counts = new Uint32Array(KINDS);
 
   get records(): number {
     return this.#records;
@@ -33,8 +33,7 @@ export class BlockBuilder {
     if (this.#used + RECORD_HEADER + text.length * 3 > this.#bytes.length && !this.#grow(text)) return false;
     if (this.#records === 0) this.#at = Date.now();
     const kind = Math.min(meta.kind, UNKNOWN_KIND);
-    this.#used = encodeRecord(this.#bytes, this.#used, text, kind, meta.task, position, this.#at);
-    count(this.#counts, kind);
+    this.#used = encodeRecord(this.#bytes, this.#view, this.#used, text, kind, meta.task, position, this.#at);
     this.#records++;
     return true;
   }
@@ -42,16 +41,15 @@ export class BlockBuilder {
   /** What was collected, with `end` as the position behind it. Valid until the next `add`; empties the builder. */
   take(end: Position): Block {
     const block: Block = {
-      bytes: this.#bytes.subarray(0, this.#used),
+      bytes: this.#bytes,
+      length: this.#used,
       start: end - this.#records,
       records: this.#records,
       at: this.#at,
-      counts: this.#counts.slice(),
     };
-    if (this.#bytes.length > LARGEST) this.#bytes = Buffer.allocUnsafeSlow(INITIAL);
+    if (this.#bytes.length > LARGEST) this.#use(Buffer.allocUnsafeSlow(INITIAL));
     this.#used = 0;
     this.#records = 0;
-    this.#counts.fill(0);
     return block;
   }
 
@@ -62,17 +60,30 @@ export class BlockBuilder {
     if (needed > this.#bytes.length) {
       const larger = Buffer.allocUnsafeSlow(Math.max(needed, Math.min(LARGEST, this.#bytes.length * 2)));
       this.#bytes.copy(larger, 0, 0, this.#used);
-      this.#bytes = larger;
+      this.#use(larger);
     }
     return true;
   }
+
+  #use(bytes: Buffer<ArrayBuffer>): void {
+    this.#bytes = bytes;
+    this.#view = new DataView(bytes.buffer);
+  }
 }
 
-/** Offsets of the records of a block whose bytes are known to be whole. */
-export function* recordsOf(bytes: Buffer): Generator<{ readonly kind: number; readonly text: Buffer }> {
-  for (let at = 0; at + RECORD_HEADER <= bytes.length; ) {
+/** The records of a block. */
+export function* recordsOf({ bytes, length }: Block): Generator<{ readonly kind: number; readonly text: Buffer }> {
+  for (let at = 0; at < length; ) {
     const end = at + RECORD_HEADER + lengthAt(bytes, at);
     yield { kind: kindAt(bytes, at), text: bytes.subarray(at + RECORD_HEADER, end) };
     at = end;
+  }
+}
+
+/** Adds the records of a block to `counts`, by kind. */
+export function countRecords({ bytes, length }: Block, counts: Uint32Array): void {
+  for (let at = 0; at < length; at += RECORD_HEADER + lengthAt(bytes, at)) {
+    const kind = kindAt(bytes, at);
+    counts[kind] = (counts[kind] ?? 0) + 1;
   }
 }

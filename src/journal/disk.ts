@@ -31,14 +31,14 @@ export function privateFolder(path: string): void {
 }
 
 /** Not `recursive: true`, which turns a read-only file system into ENOENT. */
-function makeFolders(path: string): void {
+function makeFolders(path: string, withParents = true): void {
   try {
     fs.mkdirSync(path, { mode: 0o700 });
   } catch (error) {
     const parent = dirname(path);
-    if (errnoOf(error) === 'ENOENT' && parent !== path) {
+    if (errnoOf(error) === 'ENOENT' && withParents && parent !== path) {
       makeFolders(parent);
-      makeFolders(path);
+      makeFolders(path, false);
     } else if (!fs.existsSync(path)) {
       throw error;
     }

@@ -1,6 +1,6 @@
 import * as fs from 'node:fs';
 import { join } from 'node:path';
-import type { Block } from './block.js';
+import { type Block, countRecords } from './block.js';
 import {
   closeQuietly,
   createFile,
@@ -13,7 +13,7 @@ import {
 } from './disk.js';
 import { encodeSegmentHeader, SEGMENT_HEADER } from './format.js';
 import type { Position } from './journal.js';
-import { count, KINDS } from './losses.js';
+import { KINDS } from './losses.js';
 import { countKinds, headerOf, listSegments, type Sealed, scanTail, segmentPath } from './segments.js';
 import type { SharedState } from './shared.js';
 
@@ -52,6 +52,7 @@ export class SegmentFiles {
   readonly #lost: NumberCell;
   readonly #segmentBytes: number;
   readonly #sealed: Sealed[] = [];
+  #sealedBytes = 0;
   #active: Active | undefined;
   #checkedAt = Date.now();
 
@@ -74,8 +75,9 @@ export class SegmentFiles {
     this.#applyLimits(0, Date.now());
   }
 
+  /** Size of all segments. */
   get bytes(): number {
-    return this.#sealed.reduce((sum, { bytes }) => sum + bytes, this.#active?.bytes ?? 0);
+    return this.#sealedBytes + (this.#active?.bytes ?? 0);
   }
 
   /** When the oldest record that is left was written, roughly: that of its segment. */
@@ -86,16 +88,16 @@ export class SegmentFiles {
   write(block: Block): void {
     const active = this.#activeFor(block);
     try {
-      writeFully(active.fd, block.bytes, block.bytes.length, active.bytes);
+      writeFully(active.fd, block.bytes, block.length, active.bytes);
       if (this.#options.fsync) fs.fdatasyncSync(active.fd);
     } catch (error) {
       this.#undo(active);
       throw error;
     }
-    active.bytes += block.bytes.length;
+    active.bytes += block.length;
     active.end += block.records;
     active.lastAt = block.at;
-    for (let kind = 0; kind < KINDS; kind++) count(active.counts, kind, block.counts[kind]);
+    countRecords(block, active.counts);
     this.#shared.end = active.end;
     this.#shared.bytes = this.bytes;
   }
@@ -132,7 +134,9 @@ export class SegmentFiles {
         const previous = this.#sealed.at(-1);
         if (previous !== undefined) this.#sealed[index - 1] = { ...previous, end: start - header.skipped };
         if (index < starts.length - 1) {
-          this.#sealed.push({ ...header, end: start, bytes: fs.fstatSync(fd).size });
+          const bytes = fs.fstatSync(fd).size;
+          this.#sealed.push({ ...header, end: start, bytes });
+          this.#sealedBytes += bytes;
           fs.closeSync(fd);
         } else {
           this.#resume(fd, header);
@@ -163,9 +167,9 @@ export class SegmentFiles {
 
   #activeFor(block: Block): Active {
     this.#check();
-    this.#applyLimits(block.bytes.length + SEGMENT_HEADER, block.at);
+    this.#applyLimits(block.length + SEGMENT_HEADER, block.at);
     const active = this.#active;
-    if (active !== undefined && active.end === block.start && active.bytes + block.bytes.length <= this.#segmentBytes) {
+    if (active !== undefined && active.end === block.start && active.bytes + block.length <= this.#segmentBytes) {
       return active;
     }
     this.#seal();
@@ -215,6 +219,7 @@ export class SegmentFiles {
     }
     closeQuietly(fd);
     this.#sealed.push({ start, end, skipped, bytes, firstAt, lastAt, counts });
+    this.#sealedBytes += bytes;
   }
 
   #applyLimits(more: number, now: number): void {
@@ -246,7 +251,8 @@ export class SegmentFiles {
   }
 
   #drop(segment: Sealed): void {
-    this.#sealed.shift();
+    this.#sealed.splice(this.#sealed.indexOf(segment), 1);
+    this.#sealedBytes -= segment.bytes;
     removeFile(segmentPath(this.#options.dir, segment.start));
     this.#shared.bytes = this.bytes;
   }

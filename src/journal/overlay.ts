@@ -22,14 +22,14 @@ export class Overlay {
   }
 
   add(block: Block): void {
-    this.#blocks.push({ ...block, bytes: Buffer.from(block.bytes) });
-    this.#bytes += block.bytes.length;
+    this.#blocks.push({ ...block, bytes: Buffer.from(block.bytes.subarray(0, block.length)) });
+    this.#bytes += block.length;
     while (this.#bytes > this.#maxBytes) this.#lose();
   }
 
   /** Forgets the first block: it is on disk. */
   shift(): void {
-    this.#bytes -= this.#blocks.shift()?.bytes.length ?? 0;
+    this.#bytes -= this.#blocks.shift()?.length ?? 0;
   }
 
   confirm(end: Position): void {
@@ -45,7 +45,7 @@ export class Overlay {
     const records: Buffer[] = [];
     let bytes = 0;
     let position = block.start;
-    for (const { text } of recordsOf(block.bytes)) {
+    for (const { text } of recordsOf(block)) {
       if (position++ < from) continue;
       if (records.length > 0 && (records.length >= limit.records || bytes + text.length > limit.bytes)) break;
       records.push(text);
@@ -56,10 +56,10 @@ export class Overlay {
 
   #lose(): void {
     const block = this.#blocks.shift() as Block;
-    this.#bytes -= block.bytes.length;
+    this.#bytes -= block.length;
     let position = block.start;
     const { confirmed } = this.#shared;
-    for (const { kind } of recordsOf(block.bytes)) {
+    for (const { kind } of recordsOf(block)) {
       if (position++ >= confirmed) this.#shared.lose('writer', kind, 1);
     }
   }
