@@ -10,6 +10,8 @@ export interface KeyRule {
   readonly name: string;
   /** The printed name and its colon. */
   readonly text: string;
+  /** UTF-8 of the text. */
+  readonly bytes: number;
   /** Everything below is `[REDACTED]`. */
   readonly secret: boolean;
   /** The name is the key itself, and UTF-16 order puts it where code point order does. */
@@ -109,28 +111,34 @@ export class Printer {
   print(value: unknown, depth: number, secret: boolean): string | undefined {
     switch (typeof value) {
       case 'string':
-        return secret ? REDACTED_TEXT : this.#text(value);
+        return secret ? this.#redacted() : this.#text(value);
       case 'number':
-        this.#left -= 8;
-        if (secret) return REDACTED_TEXT;
+        if (secret) return this.#redacted();
+        this.#left -= 12;
         return Number.isFinite(value) ? pythonNumber(value) : `"${value}"`;
       case 'boolean':
-        this.#left -= 4;
-        return secret ? REDACTED_TEXT : value ? 'true' : 'false';
+        if (secret) return this.#redacted();
+        this.#left -= 5;
+        return value ? 'true' : 'false';
       case 'undefined':
         this.#left -= 4;
         return undefined;
       case 'object':
+        if (depth >= LIMITS.depth || (value === null && secret)) return this.#redacted();
         this.#left -= 4;
-        if (depth >= LIMITS.depth) return REDACTED_TEXT;
-        return value === null ? (secret ? REDACTED_TEXT : 'null') : this.#object(value, depth, secret);
+        return value === null ? 'null' : this.#object(value, depth, secret);
       case 'bigint':
+        if (secret) return this.#redacted();
         this.#left -= 20;
-        if (secret) return REDACTED_TEXT;
         return value >= -INT64 && value < INT64 ? String(value) : this.#text(bigText(value));
       default:
-        return secret ? REDACTED_TEXT : this.#text(describe(value as symbol | ((...args: never) => unknown)));
+        return secret ? this.#redacted() : this.#text(describe(value as symbol | ((...args: never) => unknown)));
     }
+  }
+
+  #redacted(): string {
+    this.#left -= REDACTED_TEXT.length;
+    return REDACTED_TEXT;
   }
 
   #text(text: string): string {
@@ -170,6 +178,7 @@ export class Printer {
     let text = '[';
     for (let i = 0; i < length; i++) {
       if (i > 0) text += ',';
+      this.#left -= 1;
       if (this.#left <= 0) return `${text}"[...${length - i} more items truncated]"]`;
       text += this.print(read(list, i), depth + 1, secret) ?? 'null';
     }
@@ -184,7 +193,7 @@ export class Printer {
     let text = '';
     for (let i = 0; i <= last; i++) {
       const rule = rules[i] as KeyRule;
-      this.#left -= rule.text.length;
+      this.#left -= rule.bytes + 1;
       if (this.#left <= 0 || (i === last && total > keys.length)) {
         // The marker is a value: as a key it would have to be sorted in.
         const more = total - i - 1;
@@ -208,7 +217,7 @@ export class Printer {
     if (types.isBoxedPrimitive(value)) return this.print(value.valueOf(), depth, secret);
     const text = specialText(value);
     if (text === undefined) return undefined;
-    return secret ? REDACTED_TEXT : text === null ? 'null' : this.#text(text);
+    return secret ? this.#redacted() : text === null ? 'null' : this.#text(text);
   }
 }
 

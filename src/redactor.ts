@@ -93,6 +93,7 @@ export class Redactor {
     const rule: KeyRule = {
       name,
       text: `${text}:`,
+      bytes: Buffer.byteLength(text) + 1,
       secret: isSecretKey(key) || matches(this.#keyPatterns, key.length > 1024 ? key.slice(0, 1024) : key),
       plain: name === key && !/[\ud800-\udfff]/.test(key),
     };
