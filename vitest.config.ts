@@ -2,41 +2,30 @@ import { defineConfig } from 'vitest/config';
 
 const minute = 60_000;
 
-/** Servers, child processes and timers of real libraries: two at a time is what a small machine carries. */
-const busy = { pool: 'forks', maxWorkers: 2, testTimeout: minute, hookTimeout: 2 * minute } as const;
+/** Time for servers, child processes and real libraries on a small machine. */
+const patient = { testTimeout: minute, hookTimeout: 2 * minute };
+
+const project = (name: string, include: string, more: object = patient) => ({
+  extends: true as const,
+  test: { name, include: [include], ...more },
+});
 
 export default defineConfig({
   test: {
+    pool: 'forks',
+    maxWorkers: 2,
     reporters: ['default', './test/support/closing-line.ts'],
     projects: [
-      {
-        extends: true,
-        test: {
-          name: 'unit',
-          include: ['test/unit/**/*.test.ts', 'test/support/**/*.test.ts'],
-          pool: 'forks',
-          maxWorkers: 2,
-          testTimeout: 20_000,
-          hookTimeout: 30_000,
-        },
-      },
-      { extends: true, test: { ...busy, name: 'engines', include: ['test/engines/**/*.test.ts'] } },
-      { extends: true, test: { ...busy, name: 'loading', include: ['test/loading/**/*.test.ts'] } },
-      {
-        extends: true,
-        test: { ...busy, name: 'faults', include: ['test/faults/**/*.test.ts'], testTimeout: 5 * minute },
-      },
-      {
-        extends: true,
-        test: {
-          ...busy,
-          name: 'interop',
-          include: ['test/interop/**/*.test.ts'],
-          globalSetup: ['test/support/brain-setup.ts'],
-          testTimeout: 2 * minute,
-        },
-      },
-      { extends: true, test: { ...busy, name: 'package', include: ['test/package/**/*.test.ts'] } },
+      project('unit', 'test/unit/**/*.test.ts', { testTimeout: 20_000, hookTimeout: 30_000 }),
+      project('engines', 'test/{engines,support}/**/*.test.ts'),
+      project('loading', 'test/loading/**/*.test.ts'),
+      project('faults', 'test/faults/**/*.test.ts', { ...patient, testTimeout: 5 * minute }),
+      project('interop', 'test/interop/**/*.test.ts', {
+        ...patient,
+        testTimeout: 2 * minute,
+        globalSetup: ['test/support/brain-setup.ts'],
+      }),
+      project('package', 'test/package/**/*.test.ts'),
     ],
   },
 });

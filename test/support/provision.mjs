@@ -20,9 +20,8 @@ function node() {
   const { engines } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
   const fits = engines.node.split('||').some((range) => {
-    const [, caret, wantedMajor, wantedMinor] = /(\^|>=)(\d+)\.(\d+)/.exec(range) ?? [];
-    const newer = caret === '^' ? major === Number(wantedMajor) : major > Number(wantedMajor);
-    return (newer && caret !== '^') || (major === Number(wantedMajor) && minor >= Number(wantedMinor));
+    const [, operator, from, minimum] = /(\^|>=)(\d+)\.(\d+)/.exec(range) ?? [];
+    return (operator === '>=' && major > Number(from)) || (major === Number(from) && minor >= Number(minimum));
   });
   if (!fits) throw new Error(`Node ${process.versions.node} is not supported: install one of ${engines.node}`);
 }
@@ -134,7 +133,7 @@ function onPath(program) {
 }
 
 function run(command, args, options = {}) {
-  execFileSync(command, args, { stdio: ['ignore', 'ignore', 'inherit'], ...options });
+  execFileSync(command, args, { stdio: ['ignore', 2, 2], ...options });
 }
 
 function say(text) {
