@@ -71,6 +71,12 @@ export class BlockBuilder {
   }
 }
 
+/** A block that stays when the builder goes on. */
+export const copyOf = (block: Block): Block => ({
+  ...block,
+  bytes: Buffer.from(block.bytes.subarray(0, block.length)),
+});
+
 /** The records of a block. */
 export function* recordsOf({ bytes, length }: Block): Generator<{ readonly kind: number; readonly text: Buffer }> {
   for (let at = 0; at < length; ) {

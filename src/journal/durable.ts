@@ -1,7 +1,7 @@
 import type { Journal, JournalBatch, Losses, Position, RecordMeta } from './journal.js';
 import type { JournalOptions } from './options.js';
 import { JournalReader } from './reader.js';
-import { JournalWriter } from './writer.js';
+import { type DisklessOptions, JournalWriter } from './writer.js';
 
 /**
  * Opens the journal in `options.dir` and goes on with what it holds. Takes milliseconds whatever its size: only the
@@ -11,8 +11,11 @@ export function openJournal(options: JournalOptions): Journal {
   return new DurableJournal(options);
 }
 
-/** Opens the writing side alone; `connect()` gives what `openJournalReader` needs in another thread. */
-export function openJournalWriter(options: JournalOptions): JournalWriter {
+/**
+ * Opens the writing side alone; `connect()` gives what `openJournalReader` needs in another thread. With `dir: null`
+ * there is no disk: records are sent to the reader, and kept in memory until it confirms them.
+ */
+export function openJournalWriter(options: JournalOptions | DisklessOptions): JournalWriter {
   return new JournalWriter(options);
 }
 

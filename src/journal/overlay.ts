@@ -1,17 +1,16 @@
 import { type Block, recordsOf } from './block.js';
 import type { JournalBatch, Position } from './journal.js';
-import type { SharedState } from './shared.js';
 
-/** The records of a time without a disk: blocks in memory, the oldest dropped and counted over the limit. */
+/** The records of a time without a disk: blocks in memory, the oldest dropped over the limit. */
 export class Overlay {
   readonly #blocks: Block[] = [];
   readonly #maxBytes: number;
-  readonly #shared: SharedState;
+  readonly #onDrop: ((block: Block) => void) | undefined;
   #bytes = 0;
 
-  constructor(maxBytes: number, shared: SharedState) {
+  constructor(maxBytes: number, onDrop?: (block: Block) => void) {
     this.#maxBytes = maxBytes;
-    this.#shared = shared;
+    this.#onDrop = onDrop;
   }
 
   get bytes(): number {
@@ -20,18 +19,31 @@ export class Overlay {
   get first(): Block | undefined {
     return this.#blocks[0];
   }
-
-  add(block: Block): void {
-    this.#blocks.push({ ...block, bytes: Buffer.from(block.bytes.subarray(0, block.length)) });
-    this.#bytes += block.length;
-    while (this.#bytes > this.#maxBytes) this.#lose();
+  get blocks(): readonly Block[] {
+    return this.#blocks;
+  }
+  /** Position behind the last record; 0 when there is none. */
+  get end(): Position {
+    const last = this.#blocks.at(-1);
+    return last === undefined ? 0 : last.start + last.records;
   }
 
-  /** Forgets the first block: it is on disk. */
+  /** Keeps a block whose bytes will not change. */
+  add(block: Block): void {
+    this.#blocks.push(block);
+    this.#bytes += block.length;
+    for (let first = this.first; this.#bytes > this.#maxBytes && first !== undefined; first = this.first) {
+      this.shift();
+      this.#onDrop?.(first);
+    }
+  }
+
+  /** Forgets the first block. */
   shift(): void {
     this.#bytes -= this.#blocks.shift()?.length ?? 0;
   }
 
+  /** Forgets what is before `end`. */
   confirm(end: Position): void {
     for (let first = this.first; first !== undefined && first.start + first.records <= end; first = this.first) {
       this.shift();
@@ -52,15 +64,5 @@ export class Overlay {
       bytes += text.length;
     }
     return { records, start: from, end: from + records.length, bytes };
-  }
-
-  #lose(): void {
-    const block = this.#blocks.shift() as Block;
-    this.#bytes -= block.length;
-    let position = block.start;
-    const { confirmed } = this.#shared;
-    for (const { kind } of recordsOf(block)) {
-      if (position++ >= confirmed) this.#shared.lose('writer', kind, 1);
-    }
   }
 }

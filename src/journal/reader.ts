@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import type { MessagePort } from 'node:worker_threads';
+import type { Block } from './block.js';
 import { SegmentCursor } from './cursor.js';
 import { closeQuietly, isUnlinked, NumberCell, openFile } from './disk.js';
 import { errnoOf } from './errors.js';
@@ -7,6 +8,7 @@ import { CONFIRMED_FILE, LOST_READING_FILE } from './files.js';
 import { SEGMENT_HEADER } from './format.js';
 import type { Journal, JournalBatch, Losses, Position } from './journal.js';
 import { KINDS, UNKNOWN_KIND } from './losses.js';
+import { Overlay } from './overlay.js';
 import { headerOf, listSegments, segmentPath } from './segments.js';
 import { SharedState } from './shared.js';
 import type { JournalHandle } from './writer.js';
@@ -31,6 +33,8 @@ interface OpenSegment {
   readonly segment: Position;
 }
 
+/** A writer keeps no more in memory either. */
+const OVERLAY_BYTES = 64 << 20;
 const CONFIRM_MS = 50;
 /** Batches remembered; beyond it, a segment is walked from its start. */
 const MAX_MARKS = 1024;
@@ -45,11 +49,13 @@ export function openJournalReader(handle: JournalHandle): JournalReading {
 
 export class JournalReader implements JournalReading {
   onAppend: (() => void) | undefined;
-  readonly #dir: string;
+  readonly #dir: string | null;
   readonly #shared: SharedState;
   readonly #port: MessagePort | undefined;
-  readonly #confirmedCell: NumberCell;
-  readonly #lossCell: NumberCell;
+  readonly #confirmedCell: NumberCell | undefined;
+  readonly #lossCell: NumberCell | undefined;
+  /** What a writer without a disk sent. */
+  readonly #overlay = new Overlay(OVERLAY_BYTES);
   /** Position of the next record to read. */
   #position: Position;
   #cursor: OpenSegment | undefined;
@@ -59,16 +65,22 @@ export class JournalReader implements JournalReading {
   #confirmedAt = 0;
   #confirmTimer: NodeJS.Timeout | undefined;
 
-  constructor(dir: string, shared: SharedState, port?: MessagePort) {
+  constructor(dir: string | null, shared: SharedState, port?: MessagePort) {
     this.#dir = dir;
     this.#shared = shared;
     this.#position = shared.confirmed;
-    this.#confirmedCell = new NumberCell(join(dir, CONFIRMED_FILE), 1);
-    this.#confirmedCell.read();
-    this.#lossCell = new NumberCell(join(dir, LOST_READING_FILE), 1 + KINDS);
-    this.#countedTo = this.#lossCell.read()?.[0] ?? 0;
+    if (dir !== null) {
+      this.#confirmedCell = new NumberCell(join(dir, CONFIRMED_FILE), 1);
+      this.#confirmedCell.read();
+      this.#lossCell = new NumberCell(join(dir, LOST_READING_FILE), 1 + KINDS);
+    }
+    this.#countedTo = this.#lossCell?.read()?.[0] ?? 0;
     this.#port = port;
-    port?.on('message', () => this.onAppend?.());
+    port?.on('message', (block: Block | null) => {
+      if (block !== null)
+        this.#overlay.add({ ...block, bytes: Buffer.from(block.bytes.buffer, block.bytes.byteOffset, block.length) });
+      this.onAppend?.();
+    });
     port?.unref();
     shared.wait();
   }
@@ -78,18 +90,18 @@ export class JournalReader implements JournalReading {
   }
 
   get end(): Position {
-    return this.#shared.end;
+    return Math.max(this.#shared.end, this.#overlay.end);
   }
 
   get size(): { records: number; bytes: number } {
     const records = Math.max(0, this.end - this.confirmed);
-    return { records, bytes: records === 0 ? 0 : this.#shared.bytes };
+    return { records, bytes: records === 0 ? 0 : this.#shared.bytes + this.#overlay.bytes };
   }
 
   get oldestAt(): number | undefined {
     const read = this.#marks[0];
     if (read !== undefined) return read.at;
-    return this.#seek(this.confirmed) ? this.#cursor?.cursor.time : undefined;
+    return this.#seek(this.confirmed) ? this.#cursor?.cursor.time : this.#overlay.first?.at;
   }
 
   get losses(): Losses {
@@ -101,7 +113,9 @@ export class JournalReader implements JournalReading {
     if (batch !== undefined) return batch;
     this.#shared.wait();
     // What was written between the look and the wish to be told would not be told of.
-    return this.#position < this.#shared.end ? this.#read(this.#position, limit) : undefined;
+    if (this.#position < this.#shared.end) return this.#read(this.#position, limit);
+    this.#overlay.confirm(Math.max(this.#shared.end, this.confirmed));
+    return this.#overlay.read(this.#position, limit);
   }
 
   confirm(end: Position): void {
@@ -120,8 +134,8 @@ export class JournalReader implements JournalReading {
   close(): void {
     this.#persistConfirmed();
     this.#leaveSegment();
-    this.#confirmedCell.close();
-    this.#lossCell.close();
+    this.#confirmedCell?.close();
+    this.#lossCell?.close();
     this.#port?.close();
   }
 
@@ -186,7 +200,7 @@ export class JournalReader implements JournalReading {
 
   /** Goes to the segment that has `#position`, or the first behind it; false when there is none. */
   #enterNext(): boolean {
-    const starts = listSegments(this.#dir);
+    const starts = listSegments(this.#dir ?? '');
     const current = this.#cursor;
     const next =
       current === undefined
@@ -215,7 +229,7 @@ export class JournalReader implements JournalReading {
   }
 
   #enter(segment: Position, position: Position, offset: number): number {
-    const fd = openFile(segmentPath(this.#dir, segment), 'read');
+    const fd = openFile(segmentPath(this.#dir ?? '', segment), 'read');
     this.#cursor = { cursor: new SegmentCursor(fd, position, offset), fd, segment };
     return fd;
   }
@@ -231,13 +245,13 @@ export class JournalReader implements JournalReading {
     this.#countedTo = Math.max(this.#countedTo, to);
     if (records <= 0) return;
     this.#shared.lose('reader', UNKNOWN_KIND, records);
-    this.#lossCell.write([this.#countedTo, ...this.#shared.lossesOf('reader')]);
+    this.#lossCell?.write([this.#countedTo, ...this.#shared.lossesOf('reader')]);
   }
 
   #persistConfirmed(): void {
     clearTimeout(this.#confirmTimer);
     this.#confirmTimer = undefined;
     this.#confirmedAt = Date.now();
-    this.#confirmedCell.write([this.#shared.confirmed]);
+    this.#confirmedCell?.write([this.#shared.confirmed]);
   }
 }

@@ -1,5 +1,5 @@
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
-import { type Block, BlockBuilder } from './block.js';
+import { type Block, BlockBuilder, copyOf, recordsOf } from './block.js';
 import { errnoOf, reasonOf } from './errors.js';
 import { SegmentFiles } from './files.js';
 import type { JournalBatch, Position, RecordMeta } from './journal.js';
@@ -9,7 +9,8 @@ import { SharedState } from './shared.js';
 
 /** What another thread of the process needs to read a journal; fit for `postMessage`, with `port` transferred. */
 export interface JournalHandle {
-  readonly dir: string;
+  /** Null: there is no disk, all comes through `port`. */
+  readonly dir: string | null;
   readonly memory: SharedArrayBuffer;
   readonly port: MessagePort;
 }
@@ -17,13 +18,19 @@ export interface JournalHandle {
 const RETRY_MS = 1000;
 const MAX_RETRY_MS = 30_000;
 
+/** Options of a journal without a disk. */
+export interface DisklessOptions {
+  readonly dir: null;
+  readonly maxBytes: number;
+}
+
 /** The writing side of a durable journal. Opening throws `JournalError` or what the file system throws; nothing else does. */
 export class JournalWriter {
   readonly shared = new SharedState();
   /** At most once a turn, after a write. */
   onWrite: (() => void) | undefined;
-  readonly #options: JournalOptions;
-  readonly #files: SegmentFiles;
+  readonly #options: JournalOptions | DisklessOptions;
+  readonly #files: SegmentFiles | undefined;
   readonly #builder = new BlockBuilder();
   readonly #overlay: Overlay;
   readonly #bucket: Bucket | undefined;
@@ -36,14 +43,18 @@ export class JournalWriter {
   #retry: NodeJS.Timeout | undefined;
   #closed = false;
 
-  constructor(options: JournalOptions) {
-    const { dir, maxBytes, maxAgeMs = Number.POSITIVE_INFINITY, fsync = false, memoryBytes = 16 << 20 } = options;
+  constructor(options: JournalOptions | DisklessOptions) {
     this.#options = options;
-    this.#overlay = new Overlay(Math.min(memoryBytes, maxBytes), this.shared);
-    const onRemoved = (): void => this.#note('removed', 'the folder was removed while running; it was made again');
-    this.#files = new SegmentFiles({ dir, maxBytes, maxAgeMs, fsync, onRemoved }, this.shared);
+    if (options.dir === null) {
+      this.#overlay = new Overlay(options.maxBytes, (block) => this.#lose(block));
+    } else {
+      const { dir, maxBytes, maxAgeMs = Number.POSITIVE_INFINITY, fsync = false, memoryBytes = 16 << 20 } = options;
+      this.#overlay = new Overlay(Math.min(memoryBytes, maxBytes), (block) => this.#lose(block));
+      const onRemoved = (): void => this.#note('removed', 'the folder was removed while running; it was made again');
+      this.#files = new SegmentFiles({ dir, maxBytes, maxAgeMs, fsync, onRemoved }, this.shared);
+      this.#bucket = options.eagerWrites ? new Bucket(options.eagerWrites) : undefined;
+    }
     this.#next = this.shared.end;
-    this.#bucket = options.eagerWrites ? new Bucket(options.eagerWrites) : undefined;
   }
 
   /** Position the next record will get. */
@@ -57,7 +68,7 @@ export class JournalWriter {
   }
 
   get bytes(): number {
-    return this.#files.bytes + this.#overlay.bytes;
+    return (this.#files?.bytes ?? 0) + this.#overlay.bytes;
   }
 
   /** When the oldest of the records in memory was appended. */
@@ -99,7 +110,7 @@ export class JournalWriter {
   sweep(): void {
     this.#overlay.confirm(this.shared.confirmed);
     const degraded = this.#problem !== undefined;
-    if (this.#files.sweep(degraded) && degraded) this.#recover();
+    if (this.#files?.sweep(degraded) === true && degraded) this.#recover();
   }
 
   /** For a reader in another thread; one at a time. */
@@ -108,6 +119,7 @@ export class JournalWriter {
     port1.unref();
     this.#port?.close();
     this.#port = port1;
+    for (const block of this.#overlay.blocks) port1.postMessage(block);
     return { dir: this.#options.dir, memory: this.shared.memory, port: port2 };
   }
 
@@ -118,7 +130,7 @@ export class JournalWriter {
     this.#closed = true;
     clearTimeout(this.#retry);
     this.#port?.close();
-    this.#files.close();
+    this.#files?.close();
   }
 
   readonly #onTurn = (): void => {
@@ -127,8 +139,9 @@ export class JournalWriter {
   };
 
   #write(block: Block): void {
-    if (this.#overlay.first !== undefined) {
-      this.#overlay.add(block);
+    this.#overlay.confirm(this.shared.confirmed);
+    if (this.#files === undefined || this.#overlay.first !== undefined) {
+      this.#keep(block);
       if (Date.now() >= this.#retryAt) this.#recover();
       return;
     }
@@ -136,13 +149,28 @@ export class JournalWriter {
       this.#files.sweep();
       this.#files.write(block);
     } catch (error) {
-      this.#overlay.add(block);
+      this.#keep(block);
       this.#degrade(error);
+    }
+  }
+
+  /** In memory here, and in the memory of the reader when that is in another thread. */
+  #keep(block: Block): void {
+    const copy = copyOf(block);
+    this.#overlay.add(copy);
+    this.#port?.postMessage(copy);
+  }
+
+  #lose(block: Block): void {
+    let position = block.start;
+    for (const { kind } of recordsOf(block)) {
+      if (position++ >= this.shared.confirmed) this.shared.lose('writer', kind, 1);
     }
   }
 
   /** Moves what is in memory to the disk, as far as it goes. */
   #recover(): void {
+    if (this.#files === undefined) return;
     try {
       for (let first = this.#overlay.first; first !== undefined; first = this.#overlay.first) {
         this.#files.write(first);
@@ -183,7 +211,7 @@ export class JournalWriter {
 
   #tell(problem: { cause: string; state: 'degraded' | 'recovered' | 'noted'; message: string }): void {
     try {
-      this.#options.onProblem?.({ ...problem, path: this.#options.dir });
+      if (this.#options.dir !== null) this.#options.onProblem?.({ ...problem, path: this.#options.dir });
     } catch {
       // The listener's fault is not the host's.
     }

@@ -44,6 +44,19 @@ async function append(): Promise<void> {
   }
 }
 
+/** Has everything that could keep a process alive, and ends. */
+async function leave(): Promise<void> {
+  const slot = await claimSlot(home, 'agent');
+  slot.onMessage = () => null;
+  const journal = openJournal({ dir: slot.dir, maxBytes: 1 << 20 });
+  let ends = 0;
+  process.on('beforeExit', () => {
+    ends++;
+  });
+  process.on('exit', () => say({ name, ends }));
+  journal.append(name, META);
+}
+
 /** Adopts what is left, says what it read, and confirms it. */
 async function drain(): Promise<void> {
   const slot = await claimSlot(home, 'agent');
@@ -87,4 +100,5 @@ function read(): void {
 if (isReader) read();
 else if (mode === 'append') await append();
 else if (mode === 'drain') await drain();
+else if (mode === 'leave') await leave();
 else await hold();

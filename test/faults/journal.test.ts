@@ -119,6 +119,18 @@ describe('kill -9', () => {
   });
 });
 
+describe('a process that has a slot and a journal', () => {
+  it('ends by itself, its last records written', { timeout: 30_000 }, async () => {
+    const home = folder();
+    const child = start('leave', home, 'once');
+    const code = await new Promise((resolve) => child.process.once('exit', resolve));
+    expect([code, child.said]).toEqual([0, [{ name: 'once', ends: 1 }]]);
+    const journal = openJournal({ dir: join(home, 'agent', 'slot-0'), maxBytes: 1 << 20 });
+    expect(journal.read(0, { records: 9, bytes: 999 })?.records.map(String)).toEqual(['once']);
+    journal.close();
+  });
+});
+
 describe('a reader in another thread', () => {
   it('reads while the thread that appends is blocked', { timeout: 30_000 }, async () => {
     const writer = openJournalWriter({ dir: folder(), maxBytes: 8 << 20, eagerWrites: 1000 });
@@ -140,6 +152,27 @@ describe('a reader in another thread', () => {
     await expect.poll(() => Atomics.load(view, 0), { timeout: 10_000 }).toBe(20_005);
     writer.sweep();
     expect(writer.bytes).toBeLessThan(300 << 10);
+    expect(writer.shared.losses.records).toBe(0);
+    worker.postMessage('end');
+    await ended;
+    writer.close();
+  });
+
+  it('gets what it reads through its port where there is no disk', { timeout: 30_000 }, async () => {
+    const writer = openJournalWriter({ dir: null, maxBytes: 1 << 20 });
+    for (let n = 0; n < 100; n++) writer.append(`early ${n}`, { kind: 1, task: 0 });
+    writer.flush();
+    const seen = new SharedArrayBuffer(4);
+    const handle = writer.connect();
+    const worker = new Worker(script, { workerData: { seen, handle }, transferList: [handle.port] });
+    const ended = new Promise((resolve) => worker.once('exit', resolve));
+    const view = new Int32Array(seen);
+    await expect.poll(() => Atomics.load(view, 0), { timeout: 10_000 }).toBe(100);
+    for (let n = 0; n < 100; n++) writer.append(`late ${n}`, { kind: 1, task: 0 });
+    await expect.poll(() => Atomics.load(view, 0), { timeout: 10_000 }).toBe(200);
+    await expect.poll(() => writer.shared.confirmed, { timeout: 10_000 }).toBe(200);
+    writer.sweep();
+    expect(writer.bytes).toBe(0);
     expect(writer.shared.losses.records).toBe(0);
     worker.postMessage('end');
     await ended;
