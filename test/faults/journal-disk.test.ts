@@ -3,9 +3,10 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openJournal } from '../../src/journal/durable.js';
+import { openJournal, openJournalWriter } from '../../src/journal/durable.js';
 import type { Journal } from '../../src/journal/journal.js';
 import type { JournalProblem } from '../../src/journal/options.js';
+import { openJournalReader } from '../../src/journal/reader.js';
 import { claimSlot } from '../../src/journal/slots.js';
 
 const META = { kind: 1, task: 0 };
@@ -28,7 +29,7 @@ afterAll(() => {
   rmSync(mountPoint, { recursive: true, force: true });
 });
 
-function readAll(journal: Journal): string[] {
+function readAll(journal: Pick<Journal, 'read'>): string[] {
   const texts: string[] = [];
   for (let batch = journal.read(0, { records: 50, bytes: 1e6 }); batch !== undefined; ) {
     texts.push(...batch.records.map(String));
@@ -37,7 +38,7 @@ function readAll(journal: Journal): string[] {
   return texts;
 }
 
-function fill(journal: Journal, texts: string[], records: number): void {
+function fill(journal: Pick<Journal, 'append' | 'flush'>, texts: string[], records: number): void {
   for (let n = 0; n < records; n++) {
     const text = `${texts.length}:${'x'.repeat(1000)}`;
     texts.push(text);
@@ -102,10 +103,29 @@ describe.runIf(mounted)('a disk of 1 MiB', () => {
     journal.close();
   });
 
+  it('that is full is no matter to a reader in another thread', { timeout: 20_000 }, async () => {
+    rmSync(join(mountPoint, 'b'), { recursive: true });
+    const writer = openJournalWriter({ dir: join(mountPoint, 't', 'slot-0'), maxBytes: 64 << 20 });
+    const reader = openJournalReader(writer.connect());
+    const texts: string[] = [];
+    fill(writer, texts, 2000);
+    await expect.poll(() => reader.end, { timeout: 10_000 }).toBe(2000);
+    expect(readAll(reader)).toEqual(texts);
+    reader.confirm(1990);
+    writer.sweep();
+    expect(writer.shared.end).toBe(2000);
+    fill(writer, texts, 5);
+    expect(readAll(reader)).toEqual(texts.slice(1990));
+    expect(reader.size.records).toBe(15);
+    expect(reader.losses.records).toBe(0);
+    reader.close();
+    writer.close();
+    rmSync(join(mountPoint, 't'), { recursive: true });
+  });
+
   it('that becomes read-only is left alone until it no longer is', { timeout: 30_000 }, async () => {
     problems = [];
     rmSync(join(mountPoint, 'a'), { recursive: true });
-    rmSync(join(mountPoint, 'b'), { recursive: true });
     const dir = join(mountPoint, 'c', 'slot-0');
     // A file open for writing keeps the file system from becoming read-only: nothing is written before.
     const journal = openJournal({ dir, maxBytes: 64 << 20, onProblem: (problem) => problems.push(problem) });

@@ -129,6 +129,24 @@ describe('claimSlot', () => {
     for (const folder of odd) expect(folder).toMatch(/^\/h\/[A-Za-z0-9_-]{1,60}$/);
   });
 
+  it('does without a lock of the system, as on macOS', async () => {
+    const platform = Object.getOwnPropertyDescriptor(process, 'platform') as PropertyDescriptor;
+    Object.defineProperty(process, 'platform', { ...platform, value: 'darwin' });
+    try {
+      const home = join(scratch(), 'long'.repeat(20));
+      const taken = await Promise.all(Array.from({ length: 6 }, () => claim(home)));
+      expect(taken.map(({ number }) => number).sort()).toEqual([0, 1, 2, 3, 4, 5]);
+      const text = fs.readFileSync(ownerFile(home, 3), 'utf8');
+      for (const slot of taken) slot.onMessage = () => slot.number;
+      expect(await sendToSlot(home, 'agent', 3, null)).toBe(3);
+      taken.find(({ number }) => number === 3)?.release();
+      leaveOwner(home, 3, () => undefined, text);
+      expect((await claim(home)).number).toBe(3);
+    } finally {
+      Object.defineProperty(process, 'platform', platform);
+    }
+  });
+
   it('gives a lock once', async () => {
     const name = `test ${Math.random()}`;
     const lock = await osLock(name);
