@@ -17,7 +17,7 @@ const MAX_RECORDS = 250;
  * Finds the one record a brain refuses: after a refusal what was in flight is sent again one frame at a time, halved
  * at each further refusal. A brain that fails by itself refuses everything, and may get well at any moment: so a single
  * record is only given up when it is refused, another one is taken, and it is refused again. The other one is a record
- * that was taken before, which changes nothing; only where there is none, the one after it goes out of its turn. Pure.
+ * that was taken before, which changes nothing; only where there is none, one after it goes out of its turn. Pure.
  */
 export class Isolation {
   /** Everything before it was in flight when something was refused. */
@@ -26,6 +26,8 @@ export class Isolation {
   #suspect: Position | undefined;
   /** The record the suspect is compared with: is to be sent, was taken. */
   #other: 'none' | 'sent' | 'taken' = 'none';
+  /** From the suspect to the other one, where there is no sample. */
+  #distance = 1;
 
   get active(): boolean {
     return this.#until !== undefined;
@@ -42,8 +44,10 @@ export class Isolation {
     if (this.#suspect === undefined || this.#suspect < confirmed) return { start: confirmed, records: this.#records };
     if (this.#other === 'sent') {
       if (sample) return { start: this.#suspect, records: 0 };
-      if (this.#suspect + 1 < end) return { start: this.#suspect + 1, records: 1 };
+      const other = this.#suspect + this.#distance;
+      if (other < end) return { start: other, records: 1 };
       this.#other = 'none';
+      this.#distance = 1;
     }
     return { start: this.#suspect, records: 1 };
   }
@@ -64,8 +68,9 @@ export class Isolation {
       return undefined;
     }
     if (this.#compares(first)) {
-      // Both are refused: the brain is ill.
+      // Both are refused: the brain is ill, or it is another bad one.
       this.#other = 'none';
+      this.#distance++;
       return undefined;
     }
     if (certain || (first.start === this.#suspect && this.#other === 'taken')) {

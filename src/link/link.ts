@@ -34,7 +34,7 @@ const TIMES: LinkTimes = {
 
 /** A brain keeps at most 12 a minute. */
 const STATUS_EVERY_MS = 5000;
-/** Skew worth a line; beyond 60 s a brain refuses everything. */
+/** Skew worth a line. */
 const SKEW_MS = 5000;
 /** How long a connection that is to be replaced may still wait for acks. */
 const HANDOVER_MS = 2000;
@@ -354,7 +354,8 @@ export class Link {
     this.#skewMs = session.clockSkewMs;
     this.#outbox.reopen(performance.now());
     const skew = session.clockSkewMs ?? 0;
-    if (Math.abs(skew) > SKEW_MS) {
+    // A fatal one is told with the refusal that follows.
+    if (Math.abs(skew) > SKEW_MS && Math.abs(skew) < FATAL_SKEW_MS) {
       const seconds = Math.round(Math.abs(skew) / 1000);
       this.#log.once(
         'link.skew',

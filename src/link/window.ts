@@ -59,7 +59,7 @@ export class Window {
   }
 
   #target(): number {
-    return Math.min((this.rate ?? UNMEASURED) * AIM_SECONDS, MAX_EVENTS);
+    return Math.min(Math.ceil((this.rate ?? UNMEASURED) * AIM_SECONDS), MAX_EVENTS);
   }
 
   /** Events the next frame may have of `pending` ones, after no ack for `waited` ms; 0 when it is better to wait. */
