@@ -1,4 +1,4 @@
-import type { JsonObject, JsonValue } from '../engine.js';
+import { CommandError, type JsonObject, type JsonValue } from '../engine.js';
 import type { CommandResult, CommandRouter, ReceivedCommand, Siblings } from './router.js';
 
 /** Messages between the agents of one host. */
@@ -18,8 +18,12 @@ export function siblingsOf(port: SiblingPort): Siblings {
         const can = await port.send(slot, question, ASK_MS).catch(() => false);
         if (can !== true) continue;
         // What becomes of it when it does not answer any more nobody knows: it is not given to a second one.
-        const answer = await port.send(slot, { ...question, ask: 'command' }, command.timeoutSeconds * 1000);
-        return answer as unknown as CommandResult;
+        try {
+          const answer = await port.send(slot, { ...question, ask: 'command' }, command.timeoutSeconds * 1000);
+          return answer as unknown as CommandResult;
+        } catch (cause) {
+          throw new CommandError('indeterminate', `the process of slot ${slot} took this over and did not answer`, { cause });
+        }
       }
       return undefined;
     },
