@@ -5,6 +5,7 @@ import type { ForeignJob, ForeignQueueBase, ForeignWorker } from './foreign.js';
 import {
   type Ending,
   failed,
+  hasCustomId,
   type PutBack,
   putBack,
   received,
@@ -37,7 +38,9 @@ function begin(worker: ForeignWorker, job: ForeignJob): Run {
   const place = placeOf(worker);
   seenTask(place, job.name);
   const key = taskId(place.queue, job.id ?? '');
-  if (registry.told.get(key) !== job.timestamp) {
+  const told = registry.told.get(key);
+  // A chosen id may come again with another job; BullMQ's own do not, but schedulers return them with another time.
+  if (told === undefined || (told !== job.timestamp && hasCustomId(job))) {
     registry.told.set(key, job.timestamp);
     hub.record(received(place, job, {}));
   }
@@ -296,10 +299,40 @@ export function patchWorker(Worker: { readonly prototype: object }): void {
   );
   wrap(
     prototype,
+    'retryIfFailed',
+    (stands) =>
+      function retryIfFailed(this: unknown, ...args) {
+        const worker = this as ForeignWorker;
+        const promise = stands.apply(worker, args);
+        if (!registry.fifos.has(worker) && !worker.closing) fetching = { worker, promise };
+        return promise;
+      },
+  );
+  wrap(
+    prototype,
     'notifyFailedJobs',
     (stands) =>
       function notifyFailedJobs(this: unknown, ...args) {
         if (hub.recorder !== undefined) stalledForGood(args[0] as ForeignJob[]);
+        return stands.apply(this, args);
+      },
+  );
+}
+
+/** The fetch a worker's loop is about to wait for. */
+let fetching: { readonly worker: ForeignWorker; readonly promise: unknown } | undefined;
+
+/** From 5.41 to 6.3 the loop keeps what it waits on to itself: it is known by the first promise it is given. */
+export function patchAsyncFifoQueue(AsyncFifoQueue: { readonly prototype: object }): void {
+  wrap(
+    AsyncFifoQueue.prototype,
+    'add',
+    (stands) =>
+      function add(this: unknown, ...args) {
+        if (fetching !== undefined && fetching.promise === args[0]) {
+          registry.fifos.set(fetching.worker, this as object);
+          fetching = undefined;
+        }
         return stands.apply(this, args);
       },
   );

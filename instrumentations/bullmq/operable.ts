@@ -3,38 +3,56 @@ import { copyOf, makeOurs } from './registry.js';
 
 /** A Queue as the operations use it; what some version lacks is optional. */
 export interface OperableQueue extends ForeignQueueBase {
-  getJobCounts(...types: string[]): Promise<{ [type: string]: number }>;
+  add(name: string, data: unknown, options: object): Promise<ForeignJob>;
+  drain(delayed?: boolean): Promise<void>;
+  getFailed(start: number, end: number): Promise<ForeignJob[]>;
   getJob(id: string): Promise<ForeignJob | undefined>;
+  getJobCounts(...types: string[]): Promise<{ [type: string]: number }>;
   getJobState?(id: string): Promise<string>;
+  getRanges(types: string[], start?: number, end?: number): Promise<string[]>;
+  remove(id: string): Promise<number>;
+  setGlobalRateLimit?(max: number, duration: number): Promise<unknown>;
+  removeGlobalRateLimit?(): Promise<unknown>;
+}
+
+interface Backend {
+  forQueue?(name: string, prefix: string | undefined): Backend;
 }
 
 type QueueClass = new (name: string, options: object, backendFactory?: () => unknown) => OperableQueue;
 
-const made = new WeakMap<ForeignQueueBase, OperableQueue>();
+const made = new WeakMap<ForeignQueueBase, Map<string, OperableQueue>>();
 
 /**
- * The host's own Queue, or for a Worker a Queue of ours on the worker's connection: no socket is opened, nothing has
- * to be closed, and the queue's settings in the broker stay as they are. Undefined where BullMQ's Queue was not loaded.
+ * The host's own Queue, or for a Worker, or for another queue of the same broker, a Queue of ours on its connection: no
+ * socket is opened, nothing has to be closed, and the queue's settings in the broker stay as they are. Undefined where
+ * BullMQ's Queue was not loaded.
  */
-export async function operable(object: ForeignQueueBase): Promise<OperableQueue | undefined> {
-  if ('getJobCounts' in object) return object as OperableQueue;
-  let queue = made.get(object);
+export async function operable(object: ForeignQueueBase, name = object.name): Promise<OperableQueue | undefined> {
+  if (name === object.name && 'getJobCounts' in object) return object as OperableQueue;
+  let ours = made.get(object);
+  if (ours === undefined) {
+    ours = new Map();
+    made.set(object, ours);
+  }
+  let queue = ours.get(name);
   if (queue !== undefined) return queue;
   const Queue = copyOf(object)?.Queue as QueueClass | undefined;
   if (Queue === undefined) return undefined;
-  const { name } = object;
   const prefix = object.opts?.prefix;
   const settings = { ...(prefix === undefined ? {} : { prefix }), skipMetasUpdate: true };
-  const backend = (object as { getBackend?(): unknown }).getBackend?.();
+  const backend = (object as { getBackend?(): Backend }).getBackend?.();
   if (backend !== undefined) {
-    queue = makeOurs(() => new Queue(name, { ...settings, connection: object.opts?.connection }, () => backend));
+    const own = name === object.name ? backend : backend.forQueue?.(name, prefix);
+    if (own === undefined) return undefined;
+    queue = makeOurs(() => new Queue(name, { ...settings, connection: object.opts?.connection }, () => own));
   } else {
     const connection = await (object as { client?: Promise<unknown> }).client;
-    queue = made.get(object) ?? makeOurs(() => new Queue(name, { ...settings, connection }));
+    queue = makeOurs(() => new Queue(name, { ...settings, connection }));
     await withoutSettings(queue);
   }
   (queue as unknown as NodeJS.EventEmitter).on('error', () => {});
-  made.set(object, queue);
+  ours.set(name, queue);
   return queue;
 }
 
@@ -44,4 +62,15 @@ async function withoutSettings(queue: OperableQueue): Promise<void> {
   closable.closing = true;
   await closable.waitUntilReady?.();
   closable.closing = undefined;
+}
+
+/** Jobs that wait for a worker. */
+export async function depthOf(queue: OperableQueue): Promise<number> {
+  const counts = await queue.getJobCounts('waiting', 'paused', 'prioritized');
+  return Object.values(counts).reduce((sum, count) => sum + (Number(count) || 0), 0);
+}
+
+export async function stateOf(queue: OperableQueue, id: string): Promise<string> {
+  if (queue.getJobState !== undefined) return queue.getJobState(id);
+  return (await (await queue.getJob(id))?.getState()) ?? 'unknown';
 }

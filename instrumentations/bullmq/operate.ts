@@ -1,14 +1,17 @@
 import {
   type Action,
+  type Command,
+  type CommandContext,
   type Engine,
   type EngineHealth,
   type EngineHost,
   hub,
   type Inventory,
+  type JsonValue,
   type WorkerDetails,
 } from '../../src/engine.js';
 import { taskId } from './map.js';
-import { operable } from './operable.js';
+import { depthOf, operable } from './operable.js';
 import { quietly } from './quiet.js';
 import { addEngine, type LiveWorker, liveOf, placeOf, registry } from './registry.js';
 
@@ -21,6 +24,24 @@ export interface BullMQEngineOptions {
   readonly namespace?: string | undefined;
 }
 
+const QUEUE_ACTIONS: readonly Action[] = [
+  'submit_task',
+  'retry_task',
+  'bulk_retry',
+  'cancel_task',
+  'requeue_dead_letter',
+  'dlq.list',
+  'purge_queue',
+  'reconcile_task',
+  'rate_limit',
+];
+const WORKER_ACTIONS: readonly Action[] = [
+  'pool_grow',
+  'pool_shrink',
+  'add_consumer',
+  'cancel_consumer',
+  'restart_worker',
+];
 const NAMESPACE = /^[A-Za-z0-9_-]{1,33}$/;
 const EVIDENCE_EVERY = 12 * 60 * 60 * 1000;
 
@@ -55,7 +76,9 @@ export class BullMQEngine implements Engine {
   }
 
   actions(): readonly Action[] {
-    return [];
+    return liveOf(this.name).workers.some(({ online }) => online)
+      ? [...QUEUE_ACTIONS, ...WORKER_ACTIONS]
+      : QUEUE_ACTIONS;
   }
 
   inventory(): Inventory {
@@ -99,6 +122,13 @@ export class BullMQEngine implements Engine {
   }
 
   scheduleChanged(): void {}
+
+  /** BullMQ's part of a command loads with the first one. */
+  async execute(command: Command, context: CommandContext): Promise<JsonValue> {
+    const { execute } = await import('./commands.js');
+    const subject = { name: this.name, workerName: (queue: string) => this.#host?.workerName(queue) };
+    return quietly(() => execute(subject, command, context));
+  }
 
   /** Depth of each queue in one round trip, and what the workers are doing. Figures the broker keeps back are left out. */
   async health(signal: AbortSignal): Promise<EngineHealth> {
@@ -166,11 +196,8 @@ export class BullMQEngine implements Engine {
     const byName = new Map(objects.map((object) => [placeOf(object).queue, object]));
     const asked = Promise.allSettled(
       [...byName].map(async ([queue, object]) => {
-        const counts = await quietly(async () =>
-          (await operable(object))?.getJobCounts('waiting', 'paused', 'prioritized'),
-        );
-        if (counts === undefined) return;
-        depths[queue] = Object.values(counts).reduce((sum, count) => sum + (Number(count) || 0), 0);
+        const ours = await quietly(() => operable(object));
+        if (ours !== undefined) depths[queue] = await quietly(() => depthOf(ours));
       }),
     ).finally(() => {
       this.#busy = false;

@@ -1,5 +1,5 @@
 import type { EnginePatch } from '../../src/engine.js';
-import { patchJobConsumer, patchQueueBase, patchWorker } from './consumer.js';
+import { patchAsyncFifoQueue, patchJobConsumer, patchQueueBase, patchWorker } from './consumer.js';
 import { BullMQEngine } from './operate.js';
 import { patchFlowProducer, patchJobProducer, patchJobScheduler, patchQueue } from './producer.js';
 import { registry, seenClass } from './registry.js';
@@ -33,6 +33,7 @@ const PARTS: readonly Part[] = [
     },
   },
   { name: 'FlowProducer', methods: ['add', 'addBulk'], patch: patchFlowProducer },
+  { name: 'AsyncFifoQueue', methods: ['add', 'fetch'], patch: patchAsyncFifoQueue },
   { name: 'JobScheduler', methods: ['upsertJobScheduler'], patch: patchJobScheduler },
 ];
 
@@ -59,9 +60,9 @@ export const bullmqPatch: EnginePatch = {
       const candidate: unknown = Reflect.get(exports, part.name);
       if (!isKnown(candidate, part)) continue;
       found = true;
+      seenClass(file, part.name, candidate);
       if (Object.hasOwn(candidate, MARK)) continue;
       Object.defineProperty(candidate, MARK, { value: version });
-      seenClass(file, part.name, candidate);
       part.patch(candidate);
     }
     if (found) {

@@ -83,6 +83,8 @@ interface Registry {
   readonly told: Recent;
   readonly places: Map<string, LivePlace>;
   placeOf: WeakMap<object, LivePlace>;
+  /** By worker: the queue its loop waits on, where the version does not show it. */
+  readonly fifos: WeakMap<ForeignWorker, object>;
   version: string | undefined;
   /** By folder: the classes of each installed copy of BullMQ. */
   readonly copies: Map<string, Copy>;
@@ -103,6 +105,7 @@ globals[KEY] ??= {
   told: new Recent(),
   places: new Map(),
   placeOf: new WeakMap(),
+  fifos: new WeakMap(),
   version: undefined,
   copies: new Map(),
   copyOf: new WeakMap(),

@@ -9,9 +9,11 @@ interface Case {
   readonly scenario: string;
   readonly from?: number;
   readonly below?: number;
+  /** Sensitive to time: has a process for itself. */
+  readonly alone?: boolean;
   /** Queue; default that of the scenario. */
   readonly queue?: string;
-  readonly jobs: Expected | ((play: Play, major: number) => Expected);
+  readonly jobs: Expected | ((result: Play, version: string) => Expected);
 }
 
 interface FlowIds {
@@ -19,7 +21,7 @@ interface FlowIds {
   readonly children: readonly FlowIds[];
 }
 
-const flow = (result: Play): FlowIds => result.outcomes['flow']?.value as FlowIds;
+const flow = (result: Play): FlowIds => result.outcomes.flow?.value as FlowIds;
 
 const CASES: readonly Case[] = [
   { scenario: 'plain', jobs: { 1: 's r x ok' } },
@@ -50,7 +52,62 @@ const CASES: readonly Case[] = [
       return Object.fromEntries(ids.map((id) => [id, 's r x ok']));
     },
   },
+  {
+    scenario: 'failedParent',
+    jobs: (result, version) => ({
+      [(result.outcomes.failedParent?.value as { parent: string }).parent]: since(version, [5, 49, 2])
+        ? 's r f'
+        : 's r',
+    }),
+  },
+  {
+    scenario: 'failedParent',
+    queue: 'failedParent-children',
+    jobs: (result) => ({ [(result.outcomes.failedParent?.value as { child: string }).child]: 's r x f' }),
+  },
+  { scenario: 'legacyRepeat', below: 6, jobs: (result) => iterations(result, 'legacyRepeat') },
+  { scenario: 'legacyRepeat', from: 6, jobs: { 1: 's r x ok' } },
+  { scenario: 'scheduler', from: 5, jobs: (result) => iterations(result, 'scheduler') },
+  {
+    scenario: 'stalledForGood',
+    alone: true,
+    jobs: (_, version) => ({ 1: since(version, [5, 53, 2]) ? 's r x q(stalled) f o' : 's r x f o' }),
+  },
+  { scenario: 'stalledOnce', alone: true, jobs: { 1: 's r x q(stalled) x ok o' } },
+  { scenario: 'lockLost', jobs: { 1: 's r x o' } },
+  { scenario: 'closedByForce', jobs: { 1: 's r x o' } },
+  { scenario: 'byHand', jobs: { 1: 's r x ok', 2: 's r x f' } },
+  { scenario: 'startedLater', jobs: { 1: 's r x ok' } },
+  {
+    scenario: 'many',
+    jobs: Object.fromEntries(Array.from({ length: 200 }, (_, i) => [i + 1, 's r x ok'])),
+  },
+  { scenario: 'derived', jobs: { 1: 's r x ok' } },
+  { scenario: 'sandboxFork', jobs: { 1: 's r x ok', 2: 's r x f' } },
+  { scenario: 'sandboxThreads', jobs: { 1: 's r x ok' } },
+  { scenario: 'sandboxAdds', jobs: { 1: 's r x ok' } },
+  { scenario: 'sandboxAdds', queue: 'sandboxAdds-added', jobs: { 1: 's r' } },
+  {
+    scenario: 'duplicates',
+    // Of the held ones the second is no row.
+    jobs: (_, version) => ({ same: 's r s x ok', ...(since(version, [5, 17, 0]) ? { 3: 's r s' } : {}) }),
+  },
+  { scenario: 'frozen', jobs: { 1: 's r x ok', 2: 's r x ok' } },
+  { scenario: 'refusedAdd', jobs: {} },
+  { scenario: 'prefixed', queue: 'app{x}:prefixed', jobs: { 1: 's r x ok' } },
+  { scenario: 'spans', jobs: { 1: 's r x ok' } },
 ];
+
+const iterations = (result: Play, queue: string): Expected =>
+  // Each is told once; the last one waits, or was never added.
+  Object.fromEntries(
+    Object.entries(result.sequences(queue)).map(([id, sequence]) => [id, sequence === 's r' ? 's r' : 's r x ok']),
+  );
+
+const since = (version: string, [major, minor, patch]: readonly [number, number, number]): boolean => {
+  const [a = 0, b = 0, c = 0] = version.split('.').map(Number);
+  return a !== major ? a > major : b !== minor ? b > minor : c >= patch;
+};
 
 let redis: Redis;
 
@@ -63,7 +120,7 @@ const applies = ({ from = 0, below = 99 }: Case, major: number): boolean => majo
 
 for (const version of VERSIONS) {
   const major = Number(version.split('.')[0]);
-  const cases = CASES.filter((one) => applies(one, major));
+  const cases = CASES.filter((one) => applies(one, major) && !one.alone);
 
   for (const mode of ['cjs', 'esm'] as const) {
     describe(`bullmq ${version} in a host of ${mode === 'cjs' ? 'CommonJS' : 'ES modules'}`, () => {
@@ -80,11 +137,14 @@ for (const version of VERSIONS) {
         expect(result.warnings).toEqual([]);
         expect(Object.entries(result.outcomes).filter(([, { error }]) => error)).toEqual([]);
         expect(result.targets.filter(({ outcome }) => outcome === 'failed')).toEqual([]);
-        expect(result.engines).toEqual(['bullmq']);
+        // Only the sandbox that adds a job has something to tell by itself.
+        expect(result.engines.filter(({ pid }) => pid === result.pid)).toMatchObject([{ engine: 'bullmq' }]);
+        const strangers = new Set(result.engines.flatMap(({ pid }) => (pid === result.pid ? [] : [pid])));
+        expect(strangers.size).toBe(1);
       });
 
       it.each(cases)('$scenario $queue', ({ scenario, queue = scenario, jobs }) => {
-        expect(result.sequences(queue)).toEqual(typeof jobs === 'function' ? jobs(result, major) : jobs);
+        expect(result.sequences(queue)).toEqual(typeof jobs === 'function' ? jobs(result, version) : jobs);
       });
 
       it('tells what the brain reads', () => {
@@ -110,11 +170,11 @@ for (const version of VERSIONS) {
       });
 
       it('counts attempts and tells errors without frames of ours', () => {
-        const attempts = result.of('retries', '1', 'task.started').map(({ data }) => data['attempt']);
+        const attempts = result.of('retries', '1', 'task.started').map(({ data }) => data.attempt);
         expect(attempts).toEqual([1, 2, 3]);
         const retried = result.of('retries', '1', 'task.retried');
         expect(retried.map(({ data }) => data.retry_count)).toEqual([1, 2]);
-        if (major > 3) expect(retried.map(({ data }) => data['delay'])).toEqual([30, 30]);
+        if (major > 3) expect(retried.map(({ data }) => data.delay)).toEqual([30, 30]);
         const [failed] = result.of('retries', '1', 'task.failed');
         expect(failed?.data.exception).toBe('TypeError: no 1');
         expect(failed?.data.traceback).toMatch(/^TypeError: no 1\n\s+at boom .*scenarios\.cjs/);
@@ -136,6 +196,23 @@ for (const version of VERSIONS) {
         }
       });
 
+      it('marks additions that may have met a job', () => {
+        const sent = result.of('duplicates', 'same', 'task.sent');
+        expect(sent.map(({ data }) => data.maybe_duplicate)).toEqual([true, true]);
+        expect(result.of('duplicates', 'same', 'task.received')[0]?.data.args).toEqual([{ n: 1 }]);
+      });
+
+      it('takes the span of the caller, not the one the worker was made in', () => {
+        const spanOf = (kind: string) => result.of('spans', '1', kind)[0]?.data.span_id;
+        expect(spanOf('task.sent')).toBe('2'.repeat(16));
+        expect(spanOf('task.started')).toBeUndefined();
+      });
+
+      it('leaves options and errors of the host alone', () => {
+        expect(result.outcomes.frozen?.value).toEqual({ same: true });
+        expect(result.outcomes.refusedAdd?.value).toEqual({ message: expect.stringMatching(/exceeds the limit/) });
+      });
+
       it('announces workers and their end', () => {
         const of = (kind: string) => result.events.filter((event) => event.kind === kind);
         expect(of('worker.online').filter(({ workerOf }) => workerOf === 'plain')).toHaveLength(1);
@@ -146,6 +223,20 @@ for (const version of VERSIONS) {
     });
   }
 }
+
+describe.each(VERSIONS)('bullmq %s under time', (version) => {
+  const cases = CASES.filter(({ alone }) => alone);
+  let result: Play;
+
+  beforeAll(async () => {
+    const scenarios = cases.map(({ scenario }) => scenario);
+    result = await play({ version, mode: 'cjs', port: await fresh(redis), scenarios });
+  }, 90_000);
+
+  it.each(cases)('$scenario', ({ scenario, jobs }) => {
+    expect(result.sequences(scenario)).toEqual(typeof jobs === 'function' ? jobs(result, version) : jobs);
+  });
+});
 
 /** Empties the server between two hosts: job ids start at 1 again. */
 async function fresh({ port }: Redis): Promise<number> {

@@ -42,6 +42,8 @@ function context(bullmq, name) {
     queue: (suffix = '', options = {}) => keep(new bullmq.Queue(name + suffix, { connection, ...options })),
     worker: (processor, options = {}, suffix = '') =>
       keep(new bullmq.Worker(name + suffix, processor, { connection, drainDelay: 1, ...options })),
+    /** The Redis client of a queue. */
+    client: (queue) => queue.client ?? queue.getBackend().client,
     flows: () => keep(new bullmq.FlowProducer({ connection })),
     /** Waits until the job is in one of the states. */
     state: (queue, id, ...states) =>
@@ -61,8 +63,10 @@ load()
     const outcomes = await Promise.allSettled(
       names.map(async (name) => {
         const ctx = context(bullmq, name);
+        const began = Date.now();
         try {
-          return await scenarios[name](ctx);
+          const value = await scenarios[name](ctx);
+          return { value, ms: Date.now() - began };
         } finally {
           await ctx.close();
         }
@@ -70,7 +74,7 @@ load()
     );
     const report = outcomes.map(({ value, reason }, index) => [
       names[index],
-      reason === undefined ? { value } : { error: String(reason?.stack ?? reason) },
+      reason === undefined ? value : { error: String(reason?.stack ?? reason) },
     ]);
     console.log(JSON.stringify(Object.fromEntries(report)));
   })

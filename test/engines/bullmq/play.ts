@@ -1,4 +1,7 @@
 import { spawn } from 'node:child_process';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { TaskEvent } from '../../../src/engine.js';
 import { installTarget } from '../../support/targets.mjs';
@@ -11,13 +14,15 @@ export function targetOf(version: string): Promise<string> {
   return installTarget(`bullmq-${version}`, { bullmq: version, ...(version.startsWith('6') ? { ioredis: '5' } : {}) });
 }
 
-export type RecordedEvent = TaskEvent;
+export type RecordedEvent = TaskEvent & { readonly pid: number };
 
 export interface Play {
   readonly events: readonly RecordedEvent[];
   /** By scenario: what it returned, or how it failed. */
   readonly outcomes: { readonly [scenario: string]: { readonly value?: unknown; readonly error?: string } };
-  readonly engines: readonly string[];
+  /** Engines that became live, with the process they did so in. */
+  readonly engines: readonly { readonly engine: string; readonly pid: number }[];
+  readonly pid: number | undefined;
   readonly targets: readonly { readonly target: string; readonly outcome: string; readonly error?: string }[];
   readonly warnings: readonly string[];
   readonly exitCode: number | null;
@@ -57,12 +62,14 @@ export async function play(options: PlayOptions): Promise<Play> {
   const { version, mode, port, scenarios, preload = file('./preload.mjs'), env = {} } = options;
   const folder = await targetOf(version);
   const args = ['--import', preload, file('./host.cjs'), folder, mode, String(port), ...scenarios];
+  const scratch = await mkdtemp(join(tmpdir(), 'z4j-bullmq-'));
+  const record = join(scratch, 'events');
   const child = spawn(process.execPath, args, {
-    env: { ...process.env, NODE_OPTIONS: '', TEST_VERSION: version, ...env },
-    stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+    env: { ...process.env, NODE_OPTIONS: '', TEST_VERSION: version, TEST_EVENTS: record, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
   });
-  const text = ['', '', '', ''];
-  for (const fd of [1, 2, 3]) {
+  const text = ['', '', ''];
+  for (const fd of [1, 2]) {
     const stream = child.stdio[fd] as NodeJS.ReadableStream;
     stream.setEncoding('utf8');
     stream.on('data', (chunk: string) => {
@@ -72,17 +79,23 @@ export async function play(options: PlayOptions): Promise<Play> {
   const limit = setTimeout(() => child.kill('SIGKILL'), 60_000);
   const exitCode = await new Promise<number | null>((resolve) => child.once('close', resolve));
   clearTimeout(limit);
-  const lines = (text[3] ?? '')
+  const recorded = await readFile(record, 'utf8').catch(() => '');
+  await rm(scratch, { recursive: true });
+  const lines = recorded
     .split('\n')
     .filter(Boolean)
     .map((line) => JSON.parse(line));
-  const events: RecordedEvent[] = lines.flatMap(({ event }) => event ?? []);
+  // In the order of what happened, as a brain sees it.
+  const events: RecordedEvent[] = lines
+    .flatMap(({ event, pid }) => (event ? { ...event, pid } : []))
+    .sort((a, b) => a.occurredAt - b.occurredAt);
   const of = (queue: string, jobId: string, kind?: string): readonly RecordedEvent[] =>
     events.filter((event) => event.taskId === `${queue}:${jobId}` && (kind === undefined || event.kind === kind));
   return {
     events,
-    outcomes: JSON.parse(text[1]?.trim().split('\n').at(-1) || '{}'),
-    engines: lines.flatMap(({ engine }) => engine ?? []),
+    outcomes: outcomes(text[1] ?? ''),
+    engines: lines.filter(({ engine }) => engine),
+    pid: child.pid,
     targets: lines.filter(({ target }) => target),
     warnings: lines.flatMap(({ warning }) => warning ?? []),
     exitCode,
@@ -99,4 +112,12 @@ export async function play(options: PlayOptions): Promise<Play> {
       return result;
     },
   };
+}
+
+function outcomes(output: string): Play['outcomes'] {
+  try {
+    return JSON.parse(output.trim().split('\n').at(-1) ?? '');
+  } catch {
+    return { host: { error: `no report; its output: ${output}` } };
+  }
 }

@@ -1,14 +1,19 @@
-// Stands in for the real register: sees BullMQ's files as they compile and writes what is recorded to file descriptor 3.
-import { writeSync } from 'node:fs';
-import Module from 'node:module';
+// Stands in for the real register: sees BullMQ's files as they compile and appends what is recorded to a file.
+import { appendFileSync } from 'node:fs';
+import Module, { createRequire } from 'node:module';
 import { bullmqPatch } from '../../../dist/instrumentations/bullmq/patch.js';
 import { hub } from '../../../dist/src/hub.js';
 
-const tell = (line) => writeSync(3, `${JSON.stringify(line)}\n`);
-const version = process.env.TEST_VERSION;
+const { pid } = process;
+const tell = (line) => appendFileSync(process.env.TEST_EVENTS, `${JSON.stringify({ ...line, pid })}\n`);
+
+globalThis.recorded = [];
 
 hub.recorder = {
-  record: (event) => tell({ event }),
+  record(event) {
+    globalThis.recorded.push(event);
+    tell({ event });
+  },
   engine(engine) {
     tell({ engine: engine.name });
     globalThis.engines ??= new Map();
@@ -27,12 +32,25 @@ process.on('warning', (warning) => {
   if (warning.message.startsWith('z4j')) tell({ warning: warning.message });
 });
 
+const seen = [];
+const offer = (file, exports, eye) => {
+  const version = createRequire(file)(file.replace(/(?<=[\\/]bullmq[\\/])dist[\\/].*/, 'package.json')).version;
+  hub.offer(bullmqPatch, exports, { package: 'bullmq', version, file, inner: file.includes('classes') }, eye);
+};
+// Every module is offered by two eyes: whoever comes second must change nothing.
+globalThis.sweep = () => {
+  for (const [file, exports] of seen) offer(file, exports, 'cache');
+};
+
 const compile = Module.prototype._compile;
 Module.prototype._compile = function _compile(content, filename, ...rest) {
   const result = Reflect.apply(compile, this, [content, filename, ...rest]);
   if (/[\\/]bullmq[\\/]dist[\\/]cjs[\\/](?:classes[\\/])?[\w-]+\.js$/.test(filename)) {
-    const inner = filename.includes('classes');
-    hub.offer(bullmqPatch, this.exports, { package: 'bullmq', version, file: filename, inner }, 'compile');
+    seen.push([filename, this.exports]);
+    if (!process.env.TEST_LATE) {
+      offer(filename, this.exports, 'compile');
+      offer(filename, this.exports, 'cache');
+    }
   }
   return result;
 };

@@ -1,0 +1,392 @@
+import {
+  type Command,
+  type CommandContext,
+  CommandError,
+  hub,
+  type JsonObject,
+  type JsonValue,
+} from '../../src/engine.js';
+import { exceptionText } from '../common.js';
+import type { ForeignJob, ForeignQueueBase } from './foreign.js';
+import { jobIdOf, priorityLabel, priorityNumber, revoked, taskId } from './map.js';
+import { depthOf, type OperableQueue, operable, stateOf } from './operable.js';
+import { liveOf, placeOf, type Run } from './registry.js';
+import { cancelConsumer, grow, limitWorkers, restart, resume, shrink, workersNamed } from './workers.js';
+
+/** Whom a command is carried out for. */
+export interface Subject {
+  /** Name of the engine. */
+  readonly name: string;
+  workerName(queue: string): string | undefined;
+}
+
+type Handler = (subject: Subject, command: Command, context: CommandContext) => Promise<JsonValue>;
+
+interface Located {
+  readonly queue: OperableQueue;
+  /** Its name in the brain. */
+  readonly label: string;
+}
+
+const CHUNK = 100;
+const FINISHED: ReadonlySet<string> = new Set(['completed', 'failed']);
+
+const text = (value: JsonValue | undefined): string | undefined =>
+  typeof value === 'string' && value !== '' ? value : undefined;
+
+const record = (value: JsonValue | undefined): JsonObject =>
+  typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as JsonObject) : {};
+
+function required(parameters: JsonObject, name: string): string {
+  const value = text(parameters[name]);
+  if (value === undefined) throw new CommandError('invalid', `the command has no ${name}`);
+  return value;
+}
+
+/** One object per queue of the engine: Queues before Workers. */
+function objectsOf({ name }: Subject): Map<string, ForeignQueueBase> {
+  const { queues, workers } = liveOf(name);
+  const objects = new Map<string, ForeignQueueBase>();
+  for (const { worker } of workers) objects.set(placeOf(worker).queue, worker);
+  for (const queue of queues) objects.set(placeOf(queue).queue, queue);
+  return objects;
+}
+
+async function open(object: ForeignQueueBase, name?: string): Promise<OperableQueue> {
+  const queue = await operable(object, name);
+  if (queue !== undefined) return queue;
+  throw new CommandError('unsupported', "BullMQ's Queue is not loaded in this process: import it beside Worker");
+}
+
+async function queueNamed(subject: Subject, label: string): Promise<Located> {
+  const objects = objectsOf(subject);
+  const object = objects.get(label);
+  if (object !== undefined) return { queue: await open(object), label };
+  const known = [...objects.keys()].join(', ') || 'none';
+  throw new CommandError('not_found', `${subject.name} has no queue ${label} in this process (it has: ${known})`);
+}
+
+/** The queue and job id of a task; a queue that is not live here is reached through the connection of one that is. */
+async function locate(subject: Subject, id: string): Promise<Located & { readonly id: string }> {
+  const objects = objectsOf(subject);
+  for (const label of [...objects.keys()].sort((a, b) => b.length - a.length)) {
+    const jobId = jobIdOf(id, label);
+    if (jobId !== undefined) return { ...(await queueNamed(subject, label)), id: jobId };
+  }
+  const label = id.slice(0, id.indexOf(':'));
+  const jobId = label === '' ? undefined : jobIdOf(id, label);
+  const [object] = objects.values();
+  if (jobId === undefined || object === undefined) {
+    throw new CommandError('not_found', `${id} is not a task of ${subject.name} here: expected queue:id`);
+  }
+  return { queue: await open(object, label), label, id: jobId };
+}
+
+async function jobOf(subject: Subject, id: string): Promise<Located & { readonly job: ForeignJob }> {
+  const located = await locate(subject, id);
+  const job = await located.queue.getJob(located.id);
+  if (job) return { ...located, job };
+  throw new CommandError('not_found', `the broker has no job ${located.id} in queue ${located.label}`);
+}
+
+/** One payload from the brain's two halves: kwargs when there are any, else the one argument, else all of them. */
+function payload(args: JsonValue | undefined, kwargs: JsonValue | undefined): unknown {
+  const list = Array.isArray(args) ? args : [];
+  const named = record(kwargs);
+  if (Object.keys(named).length > 0) return list.length > 0 ? { ...named, z4j_args: list } : named;
+  return list.length === 1 ? list[0] : list.length === 0 ? {} : list;
+}
+
+function delayOf(parameters: JsonObject): number | undefined {
+  const { eta } = parameters;
+  if (eta === undefined || eta === null) return undefined;
+  if (typeof eta !== 'number' || !Number.isFinite(eta)) throw new CommandError('invalid', `eta is no time: ${eta}`);
+  const delay = Math.round(eta * 1000 - Date.now());
+  return delay > 0 ? delay : undefined;
+}
+
+/** Another job with the same options except what binds it to its first life. */
+async function resubmit(
+  { queue, label }: Located,
+  job: ForeignJob,
+  data: unknown,
+  options: object,
+  subject: Subject,
+): Promise<JsonValue> {
+  const { jobId, parent, repeat, repeatJobKey, deduplication, debounce, delay, timestamp, prevMillis, ...kept } =
+    job.opts as { readonly [option: string]: unknown };
+  const made = await queue.add(job.name, data, { ...kept, ...options });
+  const id = taskId(label, made.id ?? '');
+  return { task_id: id, new_task_id: id, engine: subject.name };
+}
+
+const retry: Handler = async (subject, { id: commandId, parameters }) => {
+  const id = required(parameters, 'task_id');
+  const located = await jobOf(subject, id);
+  const { job } = located;
+  const { override_args: args, override_kwargs: kwargs } = parameters;
+  const isOverridden = (args ?? null) !== null || (kwargs ?? null) !== null;
+  const data = isOverridden ? payload(args, kwargs) : job.data;
+  const delay = delayOf(parameters);
+  const label = text(parameters.priority);
+  const isReordered = label !== undefined && label !== priorityLabel(job.opts.priority);
+  const state = await job.getState();
+  if (!FINISHED.has(state)) throw new CommandError('conflict', `${id} is ${state}: only what has finished is retried`);
+  if (delay !== undefined || isReordered || isOverridden) {
+    const priority = isReordered ? { priority: priorityNumber(label) } : {};
+    const options = { jobId: `retry-${commandId}`, ...(delay === undefined ? {} : { delay }), ...priority };
+    return resubmit(located, job, data, options, subject);
+  }
+  await job.retry(state);
+  return { task_id: id, engine: subject.name };
+};
+
+const requeue: Handler = async (subject, { parameters }) => {
+  const id = required(parameters, 'task_id');
+  const { job } = await jobOf(subject, id);
+  const state = await job.getState();
+  if (state !== 'failed') throw new CommandError('conflict', `${id} is ${state}, not a dead letter`);
+  await job.retry('failed');
+  return { task_id: id, engine: subject.name };
+};
+
+const bulkRetry: Handler = async (subject, { parameters }, context) => {
+  const ids = record(parameters.filter).task_ids;
+  if (!Array.isArray(ids)) throw new CommandError('invalid', 'bulk_retry needs filter.task_ids');
+  const max = typeof parameters.max === 'number' && parameters.max > 0 ? parameters.max : ids.length;
+  const wanted = [...new Set(ids.filter((id) => typeof id === 'string'))].slice(0, max);
+  const errors: { [id: string]: string } = {};
+  let retried = 0;
+  const one = async (id: string): Promise<void> => {
+    try {
+      const { job } = await jobOf(subject, id);
+      // Its own copy of the job's facts tells the state without another round trip.
+      await job.retry(job.failedReason ? 'failed' : 'completed');
+      retried += 1;
+    } catch (error) {
+      if (Object.keys(errors).length < CHUNK)
+        errors[id] = error instanceof CommandError ? error.message : exceptionText(error);
+    }
+  };
+  for (let at = 0; at < wanted.length; at += CHUNK) {
+    if (context.signal.aborted) break;
+    await Promise.all(wanted.slice(at, at + CHUNK).map(one));
+    await context.yield();
+  }
+  return { retried, skipped: wanted.length - retried, new_task_ids: [], errors };
+};
+
+const MAX_PAGE = 200;
+const MAX_MERGED = 5000;
+
+const deadLetters: Handler = async (subject, { parameters }, context) => {
+  const only = text(parameters.queue);
+  const labels = only === undefined ? [...objectsOf(subject).keys()].sort() : [only];
+  const limit = Math.min(Math.max(Math.trunc(Number(parameters.limit ?? 100)) || 100, 1), MAX_PAGE);
+  const start = Math.max(Math.trunc(Number(parameters.cursor ?? 0)) || 0, 0);
+  if (labels.length > 1 && start > MAX_MERGED) {
+    throw new CommandError('refused', `more than ${MAX_MERGED} dead letters of all queues: ask for one queue`);
+  }
+  const from = labels.length === 1 ? start : 0;
+  const pages = await Promise.all(
+    labels.map(async (label) => {
+      const { queue } = await queueNamed(subject, label);
+      const [jobs, { failed = 0 }] = await Promise.all([
+        queue.getFailed(from, start + limit - 1),
+        queue.getJobCounts('failed'),
+      ]);
+      return { label, failed, jobs: jobs.filter(Boolean) };
+    }),
+  );
+  const total = pages.reduce((sum, { failed }) => sum + failed, 0);
+  const rows = pages
+    .flatMap(({ label, jobs }) => jobs.map((job) => ({ label, job })))
+    .sort((a, b) => (b.job.finishedOn ?? 0) - (a.job.finishedOn ?? 0))
+    .slice(start - from, start - from + limit);
+  const entries = rows.map(({ label, job }) => ({
+    task_id: taskId(label, job.id ?? ''),
+    task_name: String(job.name).slice(0, 500),
+    queue: label.slice(0, 200),
+    failed_at: job.finishedOn ? new Date(job.finishedOn).toISOString() : null,
+    error_excerpt: context.excerpt(String(job.failedReason ?? ''), 512),
+    attempts: Math.max(Math.trunc(job.attemptsMade) || 0, 0),
+  }));
+  const next = start + entries.length;
+  return {
+    entries,
+    next_cursor: entries.length > 0 && next < total ? String(next) : null,
+    total,
+    engine: subject.name,
+  };
+};
+
+const GRACE = 2000;
+
+/** Ends a run of this process; resolves with how. */
+async function cancelRun(run: Run, id: string): Promise<JsonValue> {
+  const message = 'cancelled by an operator';
+  const worker = run.worker?.worker as { cancelJob?(id: string, reason: string): boolean } | undefined;
+  const settled = async (ms: number): Promise<boolean> => {
+    for (const end = Date.now() + ms; run.outcome === undefined && Date.now() < end; ) {
+      await new Promise((resolve) => setTimeout(resolve, 5).unref());
+    }
+    return run.outcome !== undefined;
+  };
+  run.revoked = true;
+  const isSignalled = worker?.cancelJob?.(id, message) === true;
+  if (isSignalled && (await settled(GRACE))) {
+    if (run.outcome === 'succeeded') return { noop: true, reason: 'it completed before it heard of the cancellation' };
+    return { cancelled: 'active', how: 'signal' };
+  }
+  run.abandon?.(new Error(message));
+  if (!(await settled(GRACE))) throw new CommandError('indeterminate', 'the broker did not confirm the end of the run');
+  if (run.outcome === 'succeeded') return { noop: true, reason: 'it completed first' };
+  return { cancelled: 'active', how: 'abandoned', note: 'its result is dropped; its code may still be running' };
+}
+
+const cancel: Handler = async (subject, { parameters }) => {
+  const task = required(parameters, 'task_id');
+  const { queue, label, id } = await locate(subject, task);
+  const state = await stateOf(queue, id);
+  if (FINISHED.has(state)) return { noop: true, reason: `already ${state}` };
+  if (state === 'unknown') return { noop: true, reason: 'the broker does not have it' };
+  if (state !== 'active') {
+    const removed = await queue.remove(id);
+    if (removed === 1) return { cancelled: state };
+    if (removed < 0) {
+      const why = 'it is the next run of a schedule: disable or delete the schedule instead';
+      throw new CommandError('refused', `${task} cannot be removed: ${why}`);
+    }
+  }
+  const runs = liveOf(subject.name).workers.flatMap(({ worker, active }) =>
+    placeOf(worker).queue === label ? [...active] : [],
+  );
+  const run = runs.find(({ job }) => job.id === id);
+  if (run !== undefined) return cancelRun(run, id);
+  throw new CommandError('not_found', `${task} runs in another process: only the process that runs it can cancel it`);
+};
+
+const purge: Handler = async (subject, { parameters }, context) => {
+  const { queue, label } = await queueNamed(subject, required(parameters, 'queue'));
+  const before = await depthOf(queue);
+  context.allowPurge(label, before);
+  const ids = await queue.getRanges(['wait', 'paused', 'prioritized'], 0, -1);
+  await queue.drain(false);
+  const after = await depthOf(queue);
+  const place = placeOf(queue);
+  for (let at = 0; at < ids.length; at += CHUNK) {
+    const chunk = ids.slice(at, at + CHUNK);
+    // What a worker took in between lives on.
+    const states = await Promise.all(chunk.map((id) => stateOf(queue, id)));
+    chunk.forEach((id, index) => {
+      if (states[index] === 'unknown') hub.record(revoked(place, id, undefined, Date.now(), 'purged'));
+    });
+    await context.yield();
+  }
+  return { queue: label, purged: Math.max(before - after, 0), depth_before: before };
+};
+
+const STATES: { readonly [state: string]: string } = {
+  completed: 'success',
+  failed: 'failure',
+  active: 'started',
+  unknown: 'unknown',
+};
+
+const reconcile: Handler = async (subject, { parameters }) => {
+  const task = required(parameters, 'task_id');
+  const { queue, id } = await locate(subject, task);
+  const [state, job] = await Promise.all([stateOf(queue, id), queue.getJob(id)]);
+  const isFinished = FINISHED.has(state);
+  return {
+    task_id: task,
+    engine_state: STATES[state] ?? 'pending',
+    finished_at: isFinished && job?.finishedOn ? new Date(job.finishedOn).toISOString() : null,
+    exception: state === 'failed' ? (job?.failedReason ?? null) : null,
+  };
+};
+
+/** The queue an operator means by the name of a task. */
+function queueOfTask(subject: Subject, name: string): string {
+  const objects = objectsOf(subject);
+  const found = [...objects].filter(([label, object]) => label === name || placeOf(object).tasks.has(name));
+  const labels = (found.length > 0 ? found : [...objects]).map(([label]) => label);
+  if (labels.length === 1) return labels[0] as string;
+  const known = labels.join(', ') || 'none';
+  throw new CommandError('invalid', `which queue is ${name} of? Say which; ${subject.name} has: ${known}`);
+}
+
+const submit: Handler = async (subject, { id: commandId, parameters }) => {
+  const name = text(parameters.task_name) ?? required(parameters, 'name');
+  const { queue, label } = await queueNamed(subject, text(parameters.queue) ?? queueOfTask(subject, name));
+  const fire = text(parameters.fire_id);
+  // The broker refuses an id it has: the same fire or command adds one job, whoever repeats it.
+  const jobId = fire === undefined ? `command-${commandId}` : `fire-${fire}`;
+  const delay = delayOf(parameters);
+  const priority = priorityNumber(parameters.priority);
+  const job = await queue.add(name, payload(parameters.args, parameters.kwargs), {
+    jobId: jobId.replace(/[:/]/g, '-').slice(0, 128),
+    ...(delay === undefined ? {} : { delay }),
+    ...(priority === undefined ? {} : { priority }),
+  });
+  return { task_id: taskId(label, job.id ?? ''), engine: subject.name };
+};
+
+const UNITS: { readonly [unit: string]: number } = { s: 1000, m: 60_000, h: 3_600_000 };
+
+const rateLimit: Handler = async (subject, { parameters }) => {
+  const rate = required(parameters, 'rate');
+  const [, count, unit = 's'] = /^(\d{1,9})(?:\/([smh]))?$/.exec(rate) ?? [];
+  if (count === undefined) throw new CommandError('invalid', `rate ${rate} is none of 0, N, N/s, N/m, N/h`);
+  const limit = Number(count) === 0 ? undefined : { max: Number(count), duration: UNITS[unit] as number };
+  const worker = text(parameters.worker_name);
+  const label = queueOfTask(subject, required(parameters, 'task_name'));
+  const applied = { queue: label, rate, ...(limit ?? {}) };
+  if (worker === undefined) {
+    const { queue } = await queueNamed(subject, label);
+    if (queue.setGlobalRateLimit !== undefined && queue.removeGlobalRateLimit !== undefined) {
+      if (limit === undefined) await queue.removeGlobalRateLimit();
+      else await queue.setGlobalRateLimit(limit.max, limit.duration);
+      return { ...applied, scope: 'all workers of the queue' };
+    }
+  }
+  const workers = liveOf(subject.name).workers.filter((live) => placeOf(live.worker).queue === label);
+  if (workers.length === 0) throw new CommandError('not_found', `no worker of ${label} in this process`);
+  limitWorkers(workers, limit);
+  return { ...applied, scope: 'workers of this process' };
+};
+
+const delta = (parameters: JsonObject): number => {
+  const value = parameters.delta;
+  if (typeof value === 'number' && Number.isInteger(value) && value > 0 && value <= 1000) return value;
+  throw new CommandError('invalid', `delta is not a number from 1 to 1000: ${JSON.stringify(value)}`);
+};
+
+const HANDLERS: { readonly [action: string]: Handler } = {
+  submit_task: submit,
+  retry_task: retry,
+  bulk_retry: bulkRetry,
+  requeue_dead_letter: requeue,
+  'dlq.list': deadLetters,
+  cancel_task: cancel,
+  purge_queue: purge,
+  reconcile_task: reconcile,
+  rate_limit: rateLimit,
+  pool_grow: async (subject, { parameters }) => grow(workersNamed(subject, parameters), delta(parameters)),
+  pool_shrink: async (subject, { parameters }) => shrink(workersNamed(subject, parameters), delta(parameters)),
+  add_consumer: async (subject, { parameters }) => resume(workersNamed(subject, parameters), parameters),
+  cancel_consumer: async (subject, { parameters }) => cancelConsumer(workersNamed(subject, parameters), parameters),
+  restart_worker: async (subject, { parameters }) => restart(workersNamed(subject, parameters)),
+};
+
+/** Carries a command out; rejects with `CommandError`. */
+export async function execute(subject: Subject, command: Command, context: CommandContext): Promise<JsonValue> {
+  const handler = HANDLERS[command.action];
+  if (handler === undefined) throw new CommandError('unsupported', `${subject.name} cannot ${command.action}`);
+  try {
+    return await handler(subject, command, context);
+  } catch (error) {
+    if (error instanceof CommandError) throw error;
+    throw new CommandError('failed', `BullMQ refused: ${exceptionText(error)}`, { cause: error });
+  }
+}
