@@ -12,9 +12,9 @@ import { Link, type LinkCommand, type LinkSession, type LinkStats, type Reply } 
 import type { Log } from './log.js';
 import type { HelloPayload, TelemetryLoss } from './protocol/index.js';
 import type { Redactor } from './redactor.js';
-import { scheduleMemory } from './schedules/memory.js';
+import type { BatchAck } from './schedules/epoch.js';
+import { LONGPOLL } from './schedules/mirror.js';
 import { Schedules } from './schedules/schedules.js';
-import type { BatchAck } from './schedules/stream.js';
 import type { Storage } from './storage.js';
 
 export interface AgentLinkOptions {
@@ -63,8 +63,7 @@ export class AgentLink {
         send: (records, timeoutMs) => this.#sendEvents(records, timeoutMs),
         reconnect: (reason) => this.#link.reconnect(reason),
       },
-      memory: scheduleMemory(storage.texts),
-      names: storage.texts,
+      texts: storage.texts,
       redact: (value) => redactor.redact(value),
       log,
       schedulerName: (engine) => identity.schedulerName(engine),
@@ -147,6 +146,7 @@ export class AgentLink {
       hostName: identity.agentName,
       workerRole: settings.workerRole,
       allowed: (action) => isAllowed(action, settings.allowCommands),
+      schedules: this.#schedules.isWanted,
     });
     this.#told = JSON.stringify(payload);
     return payload;
@@ -172,8 +172,13 @@ export class AgentLink {
 
   #onSession(session: LinkSession | undefined): void {
     this.#session = session;
-    if (session === undefined || session.transport !== 'ws') this.#schedules.disconnected();
-    else this.#schedules.connected();
+    if (session === undefined) {
+      this.#schedules.disconnected();
+      return;
+    }
+    this.#schedules.connected(session.transport === 'ws' ? session.brainVersion : LONGPOLL);
+    // What is said of schedules depends on the brain's version, which the hello could not know.
+    this.inventoryChanged();
   }
 
   async #sendEvents(records: readonly Buffer[], timeoutMs: number): Promise<BatchAck> {

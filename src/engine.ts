@@ -240,6 +240,13 @@ export interface ScheduleOverride {
 
 export type ScheduleOperation = 'create' | 'update' | 'delete' | 'enable' | 'disable' | 'trigger_now';
 
+/** A text that the broker of an engine keeps: it outlives containers without a volume. */
+export interface SchedulesMemory {
+  /** Undefined when nothing was saved. Rejects when the broker is away. */
+  load(): Promise<string | undefined>;
+  save(text: string): Promise<void>;
+}
+
 /** The schedules of an engine. Every method rejects with `CommandError` when it did nothing. */
 export interface Scheduler {
   readonly operations: readonly ScheduleOperation[];
@@ -260,4 +267,6 @@ export interface Scheduler {
   onDefined?(override: (schedule: Schedule) => ScheduleOverride | undefined): () => void;
   /** Puts an override in force on a schedule that is known. */
   applyOverride?(name: string, override: ScheduleOverride): Promise<void>;
+  /** Where the list of what was shown under `owner` can be kept in the broker. Missing: the engine has no broker. */
+  memory?(owner: string): SchedulesMemory | undefined;
 }

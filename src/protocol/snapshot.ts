@@ -150,9 +150,30 @@ export interface Digested {
   readonly digest: string;
 }
 
-function digested(value: object): Digested {
-  const text = canonical(value);
+function hashed(text: string): Digested {
   return { text, digest: createHash('sha256').update(text).digest('hex') };
+}
+
+function digested(value: object): Digested {
+  return hashed(canonical(value));
+}
+
+const texts = new WeakMap<ScheduleRow, string>();
+
+/** The canonical text of a row; printed once, since a row is compared, hashed and sent. */
+export function rowText(row: ScheduleRow): string {
+  let text = texts.get(row);
+  if (text === undefined) {
+    text = canonical(row);
+    texts.set(row, text);
+  }
+  return text;
+}
+
+/** A body whose rows are printed already. A text in it cannot be taken for the empty list: its quotes are escaped. */
+function withRows(body: object, rows: readonly ScheduleRow[]): Digested {
+  const list = rows.map(rowText).join(',');
+  return hashed(canonical({ ...body, schedules: [] }).replace('"schedules":[]', () => `"schedules":[${list}]`));
 }
 
 /** Lowercase hex SHA-256 of a row's canonical text; takes rows of a brain as `readJson` gave them, too. */
@@ -243,7 +264,7 @@ function chunks(rows: readonly ScheduleRow[], perFrame: number, maxBytes: number
   const frames: ScheduleRow[][] = [];
   let bytes = Infinity;
   for (const row of rows) {
-    const size = Buffer.byteLength(canonical(row)) + 1;
+    const size = Buffer.byteLength(rowText(row)) + 1;
     if (size + BODY_BYTES > maxBytes) {
       throw new ProtocolError(
         'too_large',
@@ -272,26 +293,24 @@ export function snapshot(options: SnapshotOptions): Snapshot {
   unique(rows, 'source_key');
   unique(rows, 'name');
   const base = common(authority, sequence);
-  const projection = digested({
-    ...base,
-    kind: 'snapshot',
-    complete: true,
-    operation_id: null,
-    schedules: rows,
-    deleted_source_keys: [],
-  });
+  const projection = withRows(
+    { ...base, kind: 'snapshot', complete: true, operation_id: null, deleted_source_keys: [] },
+    rows,
+  );
   const parts = chunks(rows, Math.max(rowsPerFrame, 1), maxFrameBytes);
   const frames = [...parts, []].map((schedules, frame_index) =>
-    digested({
-      ...base,
-      snapshot_id: snapshotId,
-      frame_kind: frame_index < parts.length ? 'rows' : 'terminal',
-      frame_index,
-      frame_count: parts.length,
-      row_count: rows.length,
-      snapshot_digest: projection.digest,
+    withRows(
+      {
+        ...base,
+        snapshot_id: snapshotId,
+        frame_kind: frame_index < parts.length ? 'rows' : 'terminal',
+        frame_index,
+        frame_count: parts.length,
+        row_count: rows.length,
+        snapshot_digest: projection.digest,
+      },
       schedules,
-    }),
+    ),
   );
   return { ...projection, rows, frames };
 }

@@ -1,51 +1,47 @@
-import type { ScheduleRow } from '../protocol/index.js';
+import type { SchedulesMemory } from '../engine.js';
+import { normaliseRow, type ScheduleRow } from '../protocol/index.js';
 
-/** The rows a brain may hold of an owner; has to outlive the process (protocol.md §7.4). */
-export interface ScheduleMemory {
-  /** Empty when nothing is known. */
-  load(owner: string): Promise<readonly ScheduleRow[]>;
-  save(owner: string, rows: readonly ScheduleRow[]): Promise<void>;
-}
-
-/** The durable key-value store of the agent's folder. */
+/** Durable texts that the agents of a host share. */
 export interface TextStore {
   get(key: string): string | undefined;
   set(key: string, text: string): void;
 }
 
-/** Remembers in the agent's folder, which siblings on a host share, and in the engine's broker where it offers that. */
-export function scheduleMemory(home: TextStore, broker?: (owner: string) => BrokerMemory | undefined): ScheduleMemory {
-  const parse = (text: string | undefined): readonly ScheduleRow[] => {
-    try {
-      const rows: unknown = JSON.parse(text ?? '[]');
-      return Array.isArray(rows) ? (rows as ScheduleRow[]) : [];
-    } catch {
-      return [];
-    }
-  };
-  const saved = new Map<string, string>();
-  return {
-    async load(owner) {
-      const shared = await broker?.(owner)
-        ?.load()
-        .catch(() => undefined);
-      const rows = [...parse(home.get(`schedules:${owner}`)), ...parse(shared)];
-      return [...new Map(rows.map((row) => [row.source_key, row])).values()];
-    },
-    async save(owner, rows) {
-      const text = JSON.stringify(rows);
-      if (saved.get(owner) === text) return;
-      saved.set(owner, text);
-      home.set(`schedules:${owner}`, text);
-      await broker?.(owner)
-        ?.save(text)
-        .catch(() => undefined);
-    },
-  };
+/** The rows a brain may hold of one owner; has to outlive the process (protocol.md §7.4). */
+export interface ScheduleMemory {
+  /** Empty when nothing is known. Rejects when the broker, which may know more, cannot be asked. */
+  load(): Promise<readonly ScheduleRow[]>;
+  /** Keeps what identifies the rows; does nothing while that is unchanged. */
+  save(rows: readonly ScheduleRow[]): Promise<void>;
 }
 
-/** A text kept in the broker of an engine: survives containers without a volume. */
-export interface BrokerMemory {
-  load(): Promise<string | undefined>;
-  save(text: string): Promise<void>;
+/** What a row needs to be shown once more before it goes; neither figures nor arguments. */
+const KEPT = ['name', 'task_name', 'engine', 'kind', 'expression', 'timezone', 'queue', 'source'] as const;
+
+function parse(text: string | undefined, owner: string): ScheduleRow[] {
+  try {
+    const rows: unknown = JSON.parse(text ?? '[]');
+    return (rows as { readonly [key: string]: unknown }[]).map((row) => normaliseRow(row, owner));
+  } catch {
+    return [];
+  }
+}
+
+/** Remembers in the agent's folder and, where the engine offers it, in its broker. */
+export function scheduleMemory(owner: string, home: TextStore, broker?: SchedulesMemory): ScheduleMemory {
+  const key = `schedules:${owner}`;
+  let saved: string | undefined;
+  return {
+    async load() {
+      const rows = [...parse(home.get(key), owner), ...parse(await broker?.load(), owner)];
+      return [...new Map(rows.map((row) => [row.source_key, row])).values()];
+    },
+    async save(rows) {
+      const text = JSON.stringify(rows.map((row) => Object.fromEntries(KEPT.map((each) => [each, row[each]]))));
+      if (text === saved) return;
+      home.set(key, text);
+      await broker?.save(text);
+      saved = text;
+    },
+  };
 }

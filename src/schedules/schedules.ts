@@ -1,5 +1,5 @@
 import type { ReceivedCommand } from '../commands/router.js';
-import { CommandError, type Engine, type JsonObject, type JsonValue } from '../engine.js';
+import { CommandError, type Engine, type JsonObject, type JsonValue, type Scheduler } from '../engine.js';
 import type { Log } from '../log.js';
 import {
   type Authority,
@@ -9,30 +9,32 @@ import {
   type ScheduleRow,
   sameRow,
 } from '../protocol/index.js';
-import type { ScheduleMemory, TextStore } from './memory.js';
+import { RefusedSnapshot, type ScheduleLink } from './epoch.js';
+import { scheduleMemory, type TextStore } from './memory.js';
+import { LONGPOLL, mirrorOf } from './mirror.js';
+import { type LastingScheduler, lasting } from './overrides.js';
 import { definitionOf, type Redact } from './rows.js';
-import { RefusedSnapshot, ScheduleStream, type StreamLink } from './stream.js';
+import { ScheduleStream, type StreamTimes } from './stream.js';
 
-export interface SchedulesOptions {
-  readonly link: StreamLink;
-  readonly memory: ScheduleMemory;
-  /** Where the names that had to be changed are kept. */
-  readonly names: TextStore;
+export interface SchedulesOptions extends StreamTimes {
+  readonly link: ScheduleLink;
+  /** Rows a brain knows, names that had to be changed, what operators decided. */
+  readonly texts: TextStore;
   readonly redact: Redact;
   readonly log: Log;
   /** `<service>-<engine>`, ≤ 40 characters. */
   readonly schedulerName: (engine: string) => string;
-  /** Time in which a brain that wants the schedules asks for them, in milliseconds. Default 10 000. */
-  readonly standbyMs?: number;
-  /** After it a standby asks again, in milliseconds. Default 300 000. */
+  /** After it a process that was not asked for its schedules connects anew to take over. Default 300 000 ms. */
   readonly retryMs?: number;
-  readonly settleMs?: number;
-  readonly everyMs?: number;
-  readonly ackMs?: number;
+  /** Least time between two connections that were made because a snapshot failed. Default 5000 ms, then doubled. */
+  readonly repeatMs?: number;
+  /** How soon decisions of siblings are in force. Default 2000 ms. */
+  readonly watchMs?: number;
 }
 
 /** Unchanged rows are published again so often, in milliseconds: what a brain lost comes back. */
 const PERIOD_MS = 900_000;
+const LONGEST_REPEAT_MS = 600_000;
 const MOST_NAMES = 9;
 
 const text = (parameters: JsonObject, key: string): string => {
@@ -41,71 +43,131 @@ const text = (parameters: JsonObject, key: string): string => {
   throw new CommandError('invalid', `Expected \`${key}\` to be a text`);
 };
 
+interface Source {
+  readonly engine: Engine;
+  readonly scheduler: LastingScheduler;
+  stream: ScheduleStream;
+}
+
 /** The schedules of all engines: one stream each, alive while the brain has activated it on this connection. */
 export class Schedules {
   readonly #options: SchedulesOptions;
-  readonly #streams = new Map<string, ScheduleStream>();
+  readonly #link: ScheduleLink;
+  /** By engine. */
+  readonly #sources = new Map<string, Source>();
   /** Owners whose first snapshot was refused once although it held all that was remembered. */
   readonly #doubted = new Set<string>();
+  #version = '';
   #period: NodeJS.Timeout | undefined;
   #standby: NodeJS.Timeout | undefined;
+  #repeat: NodeJS.Timeout | undefined;
+  #repeatMs = 0;
 
   constructor(options: SchedulesOptions) {
     this.#options = options;
+    this.#link = { send: options.link.send, reconnect: (reason) => this.#reconnect(reason) };
+  }
+
+  /** Whether the brain is to be told that there are schedules; as far as its version is known. */
+  get isWanted(): boolean {
+    return this.#version === LONGPOLL || mirrorOf(this.#version) !== 'none';
   }
 
   /** The name under which an engine's schedules are published: another one where its own was taken. */
   ownerOf(engine: string): string {
     const base = this.#options.schedulerName(engine);
-    return this.#options.names.get(`owner:${base}`) ?? base;
+    return this.#options.texts.get(`owner:${base}`) ?? base;
   }
 
-  /** Makes the streams of the engines that have schedules. Idempotent. */
+  /** Makes the streams of the engines that have schedules, and puts in force what operators decided. Idempotent. */
   watch(engines: readonly Engine[]): void {
+    const { texts, log, watchMs } = this.#options;
     for (const engine of engines) {
-      const { scheduler } = engine;
-      const known = this.#streams.get(engine.name);
+      if (engine.scheduler === undefined) continue;
+      const known = this.#sources.get(engine.name);
       const owner = this.ownerOf(engine.name);
-      if (known !== undefined && (scheduler === undefined || known.owner !== owner)) {
-        known.close();
-        this.#streams.delete(engine.name);
+      if (known === undefined) {
+        const options = { engine: engine.name, scheduler: engine.scheduler, texts, log };
+        const scheduler = lasting({ ...options, ...(watchMs === undefined ? {} : { watchMs }) });
+        this.#sources.set(engine.name, { engine, scheduler, stream: this.#stream(owner, engine, scheduler) });
+      } else if (known.stream.owner !== owner) {
+        known.stream.close();
+        known.stream = this.#stream(owner, engine, known.scheduler);
       }
-      if (scheduler === undefined || this.#streams.has(engine.name)) continue;
-      this.#streams.set(engine.name, new ScheduleStream({ ...this.#options, owner, engine, scheduler }));
     }
   }
 
-  /** A connection is up; the brain now asks for the streams it wants from it. */
-  connected(): void {
-    const { standbyMs = 10_000, retryMs = 300_000, log, link } = this.#options;
+  #stream(owner: string, engine: Engine, scheduler: Scheduler): ScheduleStream {
+    const memory = scheduleMemory(owner, this.#options.texts, scheduler.memory?.(owner));
+    return new ScheduleStream({ ...this.#options, link: this.#link, owner, engine, scheduler, memory });
+  }
+
+  get #streams(): ScheduleStream[] {
+    return [...this.#sources.values()].map(({ stream }) => stream);
+  }
+
+  /** A connection is up; a brain from 1.13 on now asks for the streams it wants from it. */
+  connected(brainVersion: string): void {
     this.disconnected();
+    this.#version = brainVersion;
+    const mirror = mirrorOf(brainVersion);
+    if (mirror === 'none') {
+      if (brainVersion === LONGPOLL || this.#sources.size === 0) return;
+      this.#options.log.once(
+        'schedules.mirror',
+        'warn',
+        `schedules are not mirrored on brain ${brainVersion}: a lost connection could end their stream for good there; brains from 1.13 on show them`,
+      );
+      return;
+    }
+    this.#options.log.over('schedules.mirror');
     this.#period = setInterval(() => void this.resync('periodic'), PERIOD_MS);
-    this.#standby = setTimeout(() => {
-      const idle = [...this.#streams.values()].filter((stream) => !stream.active).map((stream) => stream.owner);
-      if (idle.length === 0) return;
-      log.debug(`standing by for ${idle.join(', ')}: another process publishes these schedules`);
-      this.#standby = setTimeout(() => link.reconnect('to take over schedules'), retryMs * (1 + Math.random() / 2));
-      this.#standby.unref();
-    }, standbyMs);
     this.#period.unref();
+    if (mirror === 'plain') {
+      for (const stream of this.#streams) stream.tellPlainly().catch((cause) => this.#failed(stream, cause));
+    } else {
+      this.#standBy();
+    }
+  }
+
+  /** Whoever publishes a stream may go without anybody being asked to go on. */
+  #standBy(): void {
+    const { retryMs = 300_000, log, link } = this.#options;
+    this.#standby = setTimeout(
+      () => {
+        this.#repeatMs = 0;
+        const idle = this.#streams.filter((stream) => !stream.active).map((stream) => stream.owner);
+        if (idle.length === 0) {
+          this.#standBy();
+          return;
+        }
+        log.debug(`another process published the schedules of ${idle.join(', ')}`);
+        link.reconnect('to take over schedules');
+      },
+      retryMs * (1 + Math.random() / 2),
+    );
     this.#standby.unref();
   }
 
   disconnected(): void {
     clearInterval(this.#period);
     clearTimeout(this.#standby);
-    for (const stream of this.#streams.values()) stream.deactivate();
+    clearTimeout(this.#repeat);
+    for (const stream of this.#streams) stream.deactivate();
   }
 
   close(): void {
     this.disconnected();
-    for (const stream of this.#streams.values()) stream.close();
-    this.#streams.clear();
+    for (const { stream, scheduler } of this.#sources.values()) {
+      stream.close();
+      scheduler.close();
+    }
+    this.#sources.clear();
   }
 
   /** Publishes every activated inventory; resolves with how many there were. */
   async resync(reason: string): Promise<number> {
-    const active = [...this.#streams.values()].filter((stream) => stream.active);
+    const active = this.#streams.filter((stream) => stream.active);
     await Promise.all(
       active.map((stream) => stream.refresh(reason, true).catch((cause) => this.#failed(stream, cause))),
     );
@@ -116,28 +178,33 @@ export class Schedules {
   async handle({ action, parameters, target }: ReceivedCommand): Promise<JsonValue> {
     if (action === 'schedule.resync') return { schedulers_drained: await this.resync('command') };
     const owner = String(parameters.scheduler ?? target.scheduler ?? target.id ?? '');
-    const found = [...this.#streams].find(([, stream]) => stream.owner === owner);
-    if (found === undefined) {
-      if (action === 'schedule.enable' || action === 'schedule.disable' || action === 'schedule.trigger_now') {
-        return this.#plain(action, parameters);
-      }
-      throw new CommandError('not_found', `no scheduler ${owner} in this process`);
+    const source = [...this.#sources.values()].find(({ stream }) => stream.owner === owner);
+    switch (action) {
+      case 'schedule.external.activate':
+        return this.#activate(known(source, owner), parameters);
+      case 'schedule.external.mutate':
+        return this.#mutate(known(source, owner), parameters);
+      case 'schedule.external.control':
+        return this.#control(known(source, owner), parameters);
+      default:
+        return this.#plain(action, parameters, source);
     }
-    const [name, stream] = found;
-    if (action === 'schedule.external.activate') return this.#activate(name, stream, parameters);
-    if (action === 'schedule.external.mutate') return this.#mutate(stream, parameters);
-    if (action === 'schedule.external.control') return this.#control(stream, parameters);
-    return this.#plain(action, parameters, stream);
   }
 
-  async #activate(engine: string, stream: ScheduleStream, parameters: JsonObject): Promise<JsonValue> {
-    const known = (await this.#options.memory.load(stream.owner)).length > 0;
+  async #activate({ engine, stream }: Source, parameters: JsonObject): Promise<JsonValue> {
+    if (!this.isWanted) throw new CommandError('unsupported', `no schedules are mirrored on brain ${this.#version}`);
+    const { log } = this.#options;
     try {
       const result = await stream.activate(readAuthority(parameters as PlainObject));
       this.#doubted.delete(stream.owner);
       return result;
     } catch (cause) {
-      if (cause instanceof RefusedSnapshot) this.#refused(engine, stream, known);
+      log.debug(`schedules of ${stream.owner}: ${String(cause)}`);
+      if (cause instanceof RefusedSnapshot) {
+        if (cause.sequence === 1) this.#refused(engine.name, stream.owner, stream.remembers);
+      } else if (!(cause instanceof CommandError && cause.code === 'conflict')) {
+        this.#reconnect(`the schedules of ${stream.owner} could not be listed`);
+      }
       throw cause instanceof CommandError ? cause : new CommandError('failed', (cause as Error).message, { cause });
     }
   }
@@ -146,12 +213,11 @@ export class Schedules {
    * The brain holds schedules this process does not know. With a memory it may have been a passing fault: once more.
    * Without one nothing but another name helps, since no call of the brain removes them.
    */
-  #refused(engine: string, stream: ScheduleStream, known: boolean): void {
-    const { log, names, link, schedulerName } = this.#options;
-    const { owner } = stream;
-    if (known && !this.#doubted.has(owner)) {
+  #refused(engine: string, owner: string, remembers: boolean): void {
+    const { log, texts, schedulerName } = this.#options;
+    if (remembers && !this.#doubted.has(owner)) {
       this.#doubted.add(owner);
-      link.reconnect(`the snapshot of ${owner} was refused`);
+      this.#reconnect(`the first snapshot of ${owner} was refused`);
       return;
     }
     const base = schedulerName(engine);
@@ -160,33 +226,45 @@ export class Schedules {
       log.once(
         `owner:${base}`,
         'error',
-        `schedules of ${engine} are not shown: the brain refused them under ${number} names`,
+        `schedules of ${engine} are not shown: the brain refused them under ${number} names; keep Z4J_HOME on a volume, or set another Z4J_SERVICE_NAME`,
       );
       return;
     }
     const suffix = `-${number + 1}`;
     const next = `${base.slice(0, 40 - suffix.length)}${suffix}`;
-    names.set(`owner:${base}`, next);
+    texts.set(`owner:${base}`, next);
     log.warn(
-      `the brain holds schedules of ${owner} that this process does not know, and keeps them; publishing under ${next}. Keep Z4J_HOME on a volume so that it cannot happen again`,
+      `the brain holds schedules of ${owner} that this process does not know, and offers no way to remove them: they stay in the dashboard, and the schedules of this process are shown under ${next}. It happens when Z4J_HOME is lost: keep it on a volume`,
     );
-    this.watch([]);
-    link.reconnect(`schedules go on under ${next}`);
+    this.#reconnect(`schedules go on under ${next}`);
+  }
+
+  /** At once the first time; later and later where it does not help. */
+  #reconnect(reason: string): void {
+    const { link, repeatMs = 5000 } = this.#options;
+    const wait = this.#repeatMs;
+    this.#repeatMs = Math.min(Math.max(repeatMs, wait * 2), LONGEST_REPEAT_MS);
+    clearTimeout(this.#repeat);
+    if (wait === 0) {
+      link.reconnect(reason);
+      return;
+    }
+    this.#repeat = setTimeout(() => link.reconnect(reason), wait);
+    this.#repeat.unref();
   }
 
   #failed(stream: ScheduleStream, cause: unknown): void {
-    const { log, link } = this.#options;
-    log.debug(`schedules of ${stream.owner}: ${String(cause)}`);
-    if (cause instanceof RefusedSnapshot) link.reconnect(`the snapshot of ${stream.owner} was refused`);
+    this.#options.log.debug(`schedules of ${stream.owner}: ${String(cause)}`);
   }
 
-  async #mutate(stream: ScheduleStream, parameters: JsonObject): Promise<JsonValue> {
+  async #mutate({ stream }: Source, parameters: JsonObject): Promise<JsonValue> {
     const { scheduler } = stream;
     const operation = text(parameters, 'operation');
     const given = parameters.definition;
     const definition = definitionOf((typeof given === 'object' && given !== null ? given : {}) as JsonObject);
     const request = {
       operationId: text(parameters, 'operation_id'),
+      operation,
       sourceKey: (parameters.schedule_id as string | null) ?? null,
       expected: operation === 'create' ? null : ((parameters.expected ?? {}) as object),
       authority: parameters as unknown as Authority,
@@ -211,26 +289,24 @@ export class Schedules {
     );
   }
 
-  async #control(stream: ScheduleStream, parameters: JsonObject): Promise<JsonValue> {
-    const { scheduler } = stream;
+  async #control({ stream }: Source, parameters: JsonObject): Promise<JsonValue> {
     const desired = parameters.desired_projection as unknown as ScheduleRow;
     const expected = text(parameters, 'expected_projection_digest');
     const request = {
       operationId: text(parameters, 'operation_id'),
       sourceKey: text(parameters, 'source_key'),
       authority: parameters as unknown as Authority,
-      sequence: Number(parameters.expected_accepted_sequence) + 1,
+      expectedSequence: Number(parameters.expected_accepted_sequence),
     };
     return this.#published(stream, () =>
       stream.control(
         request,
         (row) => rowDigest(row) === expected || sameRow(row, desired, ['next_run_at']),
-        (name) => scheduler.update(name, { enabled: desired.is_enabled }),
+        (name) => stream.scheduler.update(name, { enabled: desired.is_enabled }),
       ),
     );
   }
 
-  /** A change whose snapshot the brain refused leaves the stream without a number: only a new epoch helps. */
   async #published(stream: ScheduleStream, change: () => Promise<JsonValue>): Promise<JsonValue> {
     try {
       return await change();
@@ -242,12 +318,12 @@ export class Schedules {
   }
 
   /** `schedule.enable`, `.disable` and `.trigger_now` of brains before 1.13, by name. */
-  async #plain(action: string, parameters: JsonObject, only?: ScheduleStream): Promise<JsonValue> {
+  async #plain(action: string, parameters: JsonObject, only?: Source): Promise<JsonValue> {
     const name = text(parameters, typeof parameters.schedule_name === 'string' ? 'schedule_name' : 'schedule_id');
-    for (const stream of only === undefined ? this.#streams.values() : [only]) {
+    for (const { stream } of only === undefined ? this.#sources.values() : [only]) {
       const { scheduler } = stream;
-      const known = (await scheduler.list()).some((schedule) => schedule.name === name);
-      if (!known) continue;
+      const listed = (await scheduler.list()).some((schedule) => schedule.name === name);
+      if (!listed) continue;
       if (action === 'schedule.trigger_now') return scheduler.trigger(name);
       if (action === 'schedule.enable' || action === 'schedule.disable') {
         await scheduler.update(name, { enabled: action === 'schedule.enable' });
@@ -258,4 +334,9 @@ export class Schedules {
     }
     throw new CommandError('not_found', `no schedule ${name} in this process`);
   }
+}
+
+function known(source: Source | undefined, owner: string): Source {
+  if (source === undefined) throw new CommandError('not_found', `no scheduler ${owner} in this process`);
+  return source;
 }

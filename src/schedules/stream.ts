@@ -1,83 +1,68 @@
-import { randomUUID } from 'node:crypto';
-import { CommandError, type Engine, type JsonValue, type Scheduler } from '../engine.js';
+import { CommandError, type Engine, type JsonObject, type JsonValue, type Scheduler } from '../engine.js';
 import type { Log } from '../log.js';
-import {
-  type Authority,
-  canonicalString,
-  configuration,
-  controlEventData,
-  controlProjection,
-  RUN_KEYS,
-  type ScheduleRow,
-  type Snapshot,
-  sameRow,
-  snapshot,
-  snapshotEventData,
-} from '../protocol/index.js';
+import { type Authority, canonical, configuration, RUN_KEYS, type ScheduleRow, sameRow } from '../protocol/index.js';
+import { Epoch, outdated, type ScheduleLink, sameRows, scheduleEvent } from './epoch.js';
 import type { ScheduleMemory } from './memory.js';
-import { inventoryOf, type Redact } from './rows.js';
+import { type Inventory, inventoryOf, type Redact } from './rows.js';
 
-/** What a brain said of a batch. */
-export interface BatchAck {
-  readonly received: number;
-  readonly accepted: number;
-  readonly rejected: number;
-}
-
-/** The connection as a stream needs it. */
-export interface StreamLink {
-  /** Sends events past the journal in one frame; rejects when they were not acknowledged in time. */
-  send(records: readonly Buffer[], timeoutMs: number): Promise<BatchAck>;
-  /** Ends this connection and makes another, with a new hello and new epochs. */
-  reconnect(reason: string): void;
-}
-
-export interface StreamOptions {
-  readonly owner: string;
-  readonly engine: Engine;
-  readonly scheduler: Scheduler;
-  readonly link: StreamLink;
-  readonly memory: ScheduleMemory;
-  readonly redact: Redact;
-  readonly log: Log;
+export interface StreamTimes {
   /** A schedule is listed when nothing was defined for so long, in milliseconds. Default 2000. */
   readonly settleMs?: number;
   /** Least time between two snapshots, in milliseconds. Default 2000. */
   readonly everyMs?: number;
-  /** Default 30 000. */
+  /** Least time between two snapshots that tell of runs only, in milliseconds. Default 10 000. */
+  readonly runsMs?: number;
+  /** Without an ack for so long an epoch is given up, in milliseconds. Default 30 000. */
   readonly ackMs?: number;
+  /** How long an activation waits for a list that cannot be had, in milliseconds. Default 40 000. */
+  readonly patienceMs?: number;
 }
 
-/** The first snapshot of an epoch lacked a schedule the brain holds, or held one it does not take. */
-export class RefusedSnapshot extends Error {
-  override readonly name = 'RefusedSnapshot';
-  readonly code = 'refused_snapshot';
-  constructor(
-    readonly owner: string,
-    readonly sequence: number,
-  ) {
-    super(`the brain refused snapshot ${sequence} of ${owner}`);
-  }
+export interface StreamOptions extends StreamTimes {
+  readonly owner: string;
+  readonly engine: Pick<Engine, 'name'>;
+  readonly scheduler: Scheduler;
+  readonly link: ScheduleLink;
+  readonly memory: ScheduleMemory;
+  readonly redact: Redact;
+  readonly log: Log;
 }
 
-const MAX_BATCH_BYTES = 700 * 1024;
+/** A process that never stops defining schedules is not waited for. */
 const LONGEST_SETTLE = 10;
-
-function event(kind: string, owner: string, data: string): Buffer {
-  const at = new Date().toISOString();
-  return Buffer.from(
-    `{"data":${data},"engine":${canonicalString(owner)},"id":"${randomUUID()}","kind":"${kind}","occurred_at":"${at}","task_id":""}`,
-  );
-}
+/** Between the time a run is due and the look at what became of it. */
+const AFTER_RUN_MS = 2000;
+/** Telling of runs may take this share of a brain's time. */
+const RUNS_SHARE = 20;
+const LONGEST_PACE_MS = 60_000;
+const LONGEST_WAIT_MS = 3_600_000;
 
 const pause = (milliseconds: number): Promise<void> =>
   new Promise((resolve) => {
     setTimeout(resolve, milliseconds).unref();
   });
 
+export type Addressed = Pick<Authority, 'stream_id' | 'epoch_uuid' | 'adapter_instance_id'>;
+
+export interface MutationRequest {
+  readonly operationId: string;
+  readonly operation: string;
+  readonly sourceKey: string | null;
+  /** The row as the operator saw it; null for a new one. */
+  readonly expected: object | null;
+  readonly authority: Addressed;
+}
+
+export interface ControlRequest {
+  readonly operationId: string;
+  readonly sourceKey: string;
+  readonly authority: Addressed;
+  readonly expectedSequence: number;
+}
+
 /**
- * The schedules of one engine as one owner's stream (protocol.md §7): complete snapshots under rising numbers while
- * the brain has given this connection the authority; nothing otherwise.
+ * The schedules of one engine as one owner's stream (protocol.md §7): complete snapshots while the brain has given
+ * this connection the authority, or plain ones to a brain that knows no other; nothing otherwise.
  */
 export class ScheduleStream {
   readonly owner: string;
@@ -85,19 +70,24 @@ export class ScheduleStream {
   readonly #unsubscribe: () => void;
   readonly #born = Date.now();
   #changedAt = Date.now();
-  #authority: Authority | undefined;
-  #sequence = 0;
-  #published: readonly ScheduleRow[] = [];
+  #epoch: Epoch | undefined;
+  #remembers = false;
+  /** Rows told to a brain that knows no epochs. */
+  #plain: readonly ScheduleRow[] | undefined;
   #queue: Promise<unknown> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
-  #publishedAt = 0;
+  #firesAt = Infinity;
+  #lookedAt = 0;
+  /** Looks in a row that found nothing new. */
+  #quietLooks = 0;
 
   constructor(options: StreamOptions) {
     this.#options = options;
     this.owner = options.owner;
     this.#unsubscribe = options.scheduler.onChange(() => {
       this.#changedAt = Date.now();
-      this.#refreshSoon();
+      this.#quietLooks = 0;
+      if (this.active) this.#lookAt(this.#earliest());
     });
   }
 
@@ -106,14 +96,21 @@ export class ScheduleStream {
   }
 
   get active(): boolean {
-    return this.#authority !== undefined;
+    return this.#plain !== undefined || this.#epoch?.isOpen === true;
+  }
+
+  /** Whether there was a memory of earlier rows at the last activation. */
+  get remembers(): boolean {
+    return this.#remembers;
   }
 
   /** The connection is gone, and the authority with it. */
   deactivate(): void {
-    this.#authority = undefined;
+    this.#epoch?.close();
+    this.#epoch = undefined;
+    this.#plain = undefined;
     clearTimeout(this.#timer);
-    this.#timer = undefined;
+    this.#firesAt = Infinity;
   }
 
   close(): void {
@@ -122,112 +119,134 @@ export class ScheduleStream {
   }
 
   /** Answers `schedule.external.activate`: the first snapshot holds every row the brain may still have. */
-  activate(authority: Authority): Promise<JsonValue> {
+  activate(authority: Authority): Promise<JsonObject> {
     this.deactivate();
-    this.#authority = authority;
-    this.#sequence = 0;
-    this.#published = [];
+    const { link, memory, ackMs = 30_000 } = this.#options;
+    const epoch = new Epoch({ authority, link, memory, ackMs });
+    this.#epoch = epoch;
     return this.#exclusive(async () => {
-      await this.#settled();
-      const { memory } = this.#options;
-      const rows = await this.#list();
-      const names = new Set(rows.flatMap((row) => [row.source_key, row.name]));
-      const remembered = await memory.load(this.owner);
-      const gone = remembered.filter((row) => !names.has(row.source_key) && !names.has(row.name));
-      const first = await this.#publish([...rows, ...gone.map((row) => ({ ...row, is_enabled: false }))], 'activation');
-      if (gone.length > 0) await this.#publish(rows, 'activation');
-      return this.#told(first, rows.length);
+      try {
+        await this.#settled();
+        const { rows, remembered } = await this.#patiently(epoch, async () => ({
+          rows: (await this.#list()).rows,
+          remembered: await memory.load(),
+        }));
+        this.#remembers = remembered.length > 0;
+        const names = new Set(rows.flatMap((row) => [row.source_key, row.name]));
+        const gone = remembered
+          .filter((row) => !names.has(row.source_key) && !names.has(row.name))
+          .map((row) => ({ ...row, is_enabled: false }));
+        const told = await epoch.publish([...rows, ...gone], 'activation');
+        if (gone.length > 0) await epoch.publish(rows, 'activation');
+        this.#plan(rows);
+        return told;
+      } catch (cause) {
+        epoch.close();
+        throw cause;
+      }
     });
   }
 
-  /** Publishes now if anything changed, or in any case when `always`. */
+  /** From now on this connection is told of every schedule without numbers, as brains before 1.8 want it. */
+  async tellPlainly(): Promise<void> {
+    this.deactivate();
+    this.#plain = [];
+    await this.#settled();
+    await this.refresh('boot', true);
+  }
+
+  /** Publishes now if anything changed, or in any case when `always`. Rejects when the list cannot be had. */
   refresh(reason: string, always = false): Promise<void> {
     return this.#exclusive(async () => {
-      if (this.#authority === undefined) return;
-      const rows = await this.#list();
-      if (always || !this.#isPublished(rows)) await this.#publish(rows, reason);
+      if (!this.active) return;
+      const epoch = this.#epoch;
+      const { rows } = await this.#list();
+      const told = epoch?.rows ?? this.#plain ?? [];
+      const isNew = !sameRows(told, rows);
+      this.#quietLooks = isNew ? 0 : this.#quietLooks + 1;
+      try {
+        if (!isNew && !always) return;
+        if (epoch === undefined) await this.#publishPlainly(rows, reason);
+        else await epoch.publish(rows, reason);
+      } finally {
+        if (this.active) this.#plan(rows);
+      }
     });
   }
 
   /**
-   * Changes the engine by `apply`, which resolves with the name of the schedule afterwards (undefined: it is gone),
-   * and publishes what came of it. `expected` is the row as the operator saw it, null for a new one.
+   * Changes the engine by `apply`, which resolves with the engine's name of the schedule afterwards (undefined: it is
+   * gone), and publishes what came of it.
    */
   mutate(
-    { operationId, sourceKey, expected, authority }: MutationRequest,
+    { operationId, operation, sourceKey, expected, authority }: MutationRequest,
     apply: (name: string) => Promise<{ name: string | undefined; result: JsonValue }>,
   ): Promise<JsonValue> {
     return this.#exclusive(async () => {
-      this.#check(authority);
-      const before = (await this.#list()).find((row) => row.source_key === sourceKey);
-      if (expected !== null && (before === undefined || !sameRow(before, expected, RUN_KEYS))) {
+      const epoch = this.#check(authority);
+      const before = await this.#list();
+      const row = before.rows.find((each) => each.source_key === sourceKey);
+      if (expected !== null && (row === undefined || !sameRow(row, expected, RUN_KEYS))) {
         throw new CommandError('conflict', 'the schedule changed since it was shown; look at it again');
       }
-      const { name, result } = await apply(before?.name ?? '');
-      const rows = await this.#list();
-      const published = await this.#publish(rows, `native-mutation:${operationId}`);
-      const row = rows.find((candidate) => candidate.name === name);
+      const { name, result } = await apply(before.names.get(row?.source_key ?? '') ?? '');
+      const { rows, names } = await this.#list();
+      const told = await epoch.publish(rows, `native-mutation:${operationId}`);
+      this.#plan(rows);
+      const after = name === undefined ? undefined : rows.find((each) => names.get(each.source_key) === name);
+      if (name !== undefined && after === undefined) {
+        throw new CommandError('failed', `it was done, but the engine no longer lists ${name}`);
+      }
       return {
-        ...(this.#told(published, rows.length) as object),
+        ...told,
         operation_id: operationId,
-        source_key: row?.source_key ?? sourceKey,
-        observed_configuration: row === undefined ? null : (configuration(row) as unknown as JsonValue),
-        trigger_result: { status: 'success', result, error: null },
+        source_key: after?.source_key ?? sourceKey,
+        observed_configuration: after === undefined ? null : (configuration(after) as unknown as JsonValue),
+        ...(operation === 'trigger' && { trigger_result: { status: 'success', result, error: null } }),
       };
     });
   }
 
   /**
-   * Answers `schedule.external.control` of brains before 1.13: enables or disables by `apply` and publishes the one
-   * row. `matches` decides whether the row is still the one the operator saw.
+   * Answers `schedule.external.control`: enables or disables by `apply` and publishes the one row. `matches` is asked
+   * for the row as the brain knows it and as it is now.
    */
   control(
-    { operationId, sourceKey, authority, sequence }: ControlRequest,
+    { operationId, sourceKey, authority, expectedSequence }: ControlRequest,
     matches: (row: ScheduleRow) => boolean,
     apply: (name: string) => Promise<void>,
   ): Promise<JsonValue> {
     return this.#exclusive(async () => {
-      const own = this.#check(authority);
-      const before = (await this.#list()).find((row) => row.source_key === sourceKey);
-      if (before === undefined || !matches(before)) {
+      const epoch = this.#check(authority);
+      const { rows, names } = await this.#list();
+      const bySource = (row: ScheduleRow): boolean => row.source_key === sourceKey;
+      const current = rows.find(bySource);
+      const known = [epoch.rows.find(bySource), current].some((row) => row !== undefined && matches(row));
+      // A snapshot that is numbered as the control would be cannot be taken back.
+      if (current === undefined || !known || epoch.sequence !== expectedSequence) {
         throw new CommandError('conflict', 'the schedule changed since it was shown; look at it again');
       }
-      await apply(before.name);
-      const rows = await this.#list();
-      const row = rows.find((candidate) => candidate.source_key === sourceKey) ?? before;
-      const body = controlProjection({ authority: own, sequence, operationId, row });
-      await this.#send([event('schedule.updated', this.owner, controlEventData(body))], sequence);
-      this.#sequence = sequence;
-      this.#published = rows;
+      await apply(names.get(sourceKey) as string);
+      const after = (await this.#list()).rows.find(bySource) ?? current;
+      const sequence = await epoch.publishControl(operationId, after);
+      this.#lookAt(this.#earliest());
       return { operation_id: operationId, sequence, projection_buffered: true, deduplicated: false };
     });
   }
 
-  #told(published: Snapshot, count: number): JsonValue {
-    const { stream_id, epoch_uuid, epoch_number, adapter_instance_id } = this.#authority as Authority;
-    return {
-      scheduler: this.owner,
-      stream_id,
-      epoch_uuid,
-      epoch_number,
-      sequence: this.#sequence,
-      adapter_instance_id,
-      schedule_count: count,
-      frame_count: published.frames.length,
-    };
-  }
-
-  #check(theirs: Pick<Authority, 'stream_id' | 'epoch_uuid' | 'adapter_instance_id'>): Authority {
-    const own = this.#authority;
+  #check(theirs: Addressed): Epoch {
+    const epoch = this.#epoch;
+    if (epoch === undefined) throw outdated();
+    epoch.check();
+    const { stream_id, epoch_uuid, adapter_instance_id } = epoch.authority;
     if (
-      own === undefined ||
-      own.stream_id !== theirs.stream_id ||
-      own.epoch_uuid !== theirs.epoch_uuid ||
-      own.adapter_instance_id !== theirs.adapter_instance_id
+      stream_id !== theirs.stream_id ||
+      epoch_uuid !== theirs.epoch_uuid ||
+      adapter_instance_id !== theirs.adapter_instance_id
     ) {
-      throw new CommandError('conflict', 'the operation was meant for an earlier connection; repeat it');
+      throw outdated();
     }
-    return own;
+    return epoch;
   }
 
   /** A library that still defines its schedules has to come to an end first: rows may be added later, never missed. */
@@ -239,73 +258,35 @@ export class ScheduleStream {
     }
   }
 
-  async #list(): Promise<readonly ScheduleRow[]> {
-    const { scheduler, engine, redact, log } = this.#options;
-    const { rows, refused } = inventoryOf(await scheduler.list(), engine, this.owner, redact);
-    for (const { name, reason } of refused) {
-      log.once(`schedule:${this.owner}:${name}`, 'warn', `schedule ${name} of ${engine.name} is not shown: ${reason}`);
-    }
-    return rows;
-  }
-
-  #isPublished(rows: readonly ScheduleRow[]): boolean {
-    if (rows.length !== this.#published.length) return false;
-    const known = new Map(this.#published.map((row) => [row.source_key, row]));
-    return rows.every((row) => {
-      const before = known.get(row.source_key);
-      return before !== undefined && sameRow(row, before);
-    });
-  }
-
-  async #publish(rows: readonly ScheduleRow[], reason: string): Promise<Snapshot> {
-    const { memory } = this.#options;
-    const authority = this.#authority;
-    if (authority === undefined) throw new CommandError('conflict', 'the connection was lost; repeat the operation');
-    const sequence = this.#sequence + 1;
-    const made = snapshot({ authority, sequence, snapshotId: randomUUID(), rows });
-    // What is about to be known to the brain must be remembered before it is; a superset does no harm.
-    await memory.save(this.owner, [
-      ...new Map([...this.#published, ...rows].map((row) => [row.source_key, row])).values(),
-    ]);
-    const records = made.frames.map((frame) =>
-      event('schedule.snapshot', this.owner, snapshotEventData(frame, reason)),
-    );
-    await this.#send(records, sequence);
-    if (this.#authority !== authority)
-      throw new CommandError('conflict', 'the connection was lost; repeat the operation');
-    this.#sequence = sequence;
-    this.#published = rows;
-    this.#publishedAt = Date.now();
-    await memory.save(this.owner, rows);
-    return made;
-  }
-
-  async #send(records: readonly Buffer[], sequence: number): Promise<void> {
-    const { link, ackMs = 30_000 } = this.#options;
-    for (let batch: Buffer[] = [], bytes = 0, i = 0; i < records.length; i++) {
-      const record = records[i] as Buffer;
-      batch.push(record);
-      bytes += record.length;
-      const next = records[i + 1];
-      if (next !== undefined && bytes + next.length <= MAX_BATCH_BYTES) continue;
-      let ack: BatchAck;
+  /** A broker that is not connected yet answers later; a part of the truth would delete rows. */
+  async #patiently<T>(epoch: Epoch, read: () => Promise<T>): Promise<T> {
+    const { patienceMs = 40_000 } = this.#options;
+    for (const start = Date.now(); ; await pause(patienceMs / 40)) {
+      epoch.check();
       try {
-        ack = await link.send(batch, ackMs);
+        return await read();
       } catch (cause) {
-        // The number is burnt in this epoch: only a new one may start over.
-        this.deactivate();
-        link.reconnect(`snapshot ${sequence} of ${this.owner} was not acknowledged`);
-        throw new CommandError('indeterminate', `the brain did not acknowledge the schedules: ${String(cause)}`, {
-          cause,
-        });
+        if (Date.now() - start < patienceMs) continue;
+        throw new CommandError('failed', `the schedules cannot be listed: ${String(cause)}`, { cause });
       }
-      if (ack.rejected > 0) {
-        this.deactivate();
-        throw new RefusedSnapshot(this.owner, sequence);
-      }
-      batch = [];
-      bytes = 0;
     }
+  }
+
+  async #list(): Promise<Inventory> {
+    const { scheduler, engine, redact, log } = this.#options;
+    const inventory = inventoryOf(await scheduler.list(), engine, this.owner, redact);
+    this.#lookedAt = Date.now();
+    for (const { name, reason } of inventory.refused) {
+      log.once(`schedule:${this.owner}:${name}`, 'warn', `a schedule of ${engine.name} is not shown: ${reason}`);
+    }
+    return inventory;
+  }
+
+  async #publishPlainly(rows: readonly ScheduleRow[], reason: string): Promise<void> {
+    const { link, engine, ackMs = 30_000 } = this.#options;
+    const data = canonical({ scheduler: this.owner, schedules: rows, reason });
+    await link.send([scheduleEvent('schedule.snapshot', engine.name, data)], ackMs);
+    if (this.#plain !== undefined) this.#plain = rows;
   }
 
   /** One after another: a snapshot is never built while another is on its way. */
@@ -315,30 +296,40 @@ export class ScheduleStream {
     return result;
   }
 
-  #refreshSoon(): void {
-    if (this.#authority === undefined || this.#timer !== undefined) return;
-    const { everyMs = 2000, log } = this.#options;
-    const wait = Math.max(everyMs / 10, this.#publishedAt + everyMs - Date.now());
-    this.#timer = setTimeout(() => {
-      this.#timer = undefined;
-      this.refresh('change').catch((cause: unknown) => log.debug(`schedules of ${this.owner}: ${String(cause)}`));
-    }, wait);
+  /** When the next snapshot may go out at the earliest. */
+  #earliest(): number {
+    const { everyMs = 2000 } = this.#options;
+    const { publishedAt = 0, tookMs = 0 } = this.#epoch ?? {};
+    return Math.max(Date.now() + everyMs / 10, publishedAt + Math.max(everyMs, 2 * tookMs));
+  }
+
+  /** Next runs move by themselves: looks again after the next one, at a pace that neither side feels. */
+  #plan(rows: readonly ScheduleRow[]): void {
+    const { runsMs = 10_000 } = this.#options;
+    const cost = (this.#epoch?.tookMs ?? 0) * RUNS_SHARE;
+    const pace =
+      Math.min(Math.max(cost, runsMs), Math.max(LONGEST_PACE_MS, runsMs)) * 2 ** Math.min(this.#quietLooks, 5);
+    let due = Infinity;
+    for (const { is_enabled, next_run_at } of rows) {
+      if (is_enabled && next_run_at !== null) due = Math.min(due, Date.parse(next_run_at));
+    }
+    if (due !== Infinity) this.#lookAt(Math.max(due + AFTER_RUN_MS, this.#lookedAt + pace));
+  }
+
+  #lookAt(at: number): void {
+    if (at >= this.#firesAt) return;
+    clearTimeout(this.#timer);
+    this.#firesAt = at;
+    this.#timer = setTimeout(
+      () => {
+        this.#firesAt = Infinity;
+        this.refresh('change').catch((cause: unknown) => {
+          this.#options.log.debug(`schedules of ${this.owner}: ${String(cause)}`);
+          if (this.active) this.#lookAt(Date.now() + LONGEST_PACE_MS);
+        });
+      },
+      Math.min(at - Date.now(), LONGEST_WAIT_MS),
+    );
     this.#timer.unref();
   }
-}
-
-type Addressed = Pick<Authority, 'stream_id' | 'epoch_uuid' | 'adapter_instance_id'>;
-
-export interface MutationRequest {
-  readonly operationId: string;
-  readonly sourceKey: string | null;
-  readonly expected: object | null;
-  readonly authority: Addressed;
-}
-
-export interface ControlRequest {
-  readonly operationId: string;
-  readonly sourceKey: string;
-  readonly authority: Addressed;
-  readonly sequence: number;
 }
