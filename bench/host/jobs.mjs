@@ -1,0 +1,59 @@
+// Runs no-op jobs and tells what they cost; a child of ../jobs.mjs, which decides whether the agent is in the process.
+import { createInterface } from 'node:readline';
+import { Queue, Worker } from 'bullmq';
+
+const JOBS = Number(process.env.BENCH_JOBS);
+const WARM = Math.min(2000, JOBS / 5);
+const connection = { host: '127.0.0.1', port: Number(process.env.BENCH_REDIS) };
+const name = `bench-${process.pid}`;
+const queue = new Queue(name, { connection });
+let finished = 0;
+let target = 0;
+let reached = () => {};
+const worker = new Worker(
+  name,
+  async () => {
+    finished += 1;
+    if (finished === target) reached();
+  },
+  { connection, concurrency: 50 },
+);
+
+const said = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+const say = (message) => process.stdout.write(`${JSON.stringify(message)}\n`);
+
+/** Adds and works off so many jobs; resolves when the last processor has run. */
+async function run(jobs) {
+  target = finished + jobs;
+  const done = new Promise((resolve) => {
+    reached = resolve;
+  });
+  for (let left = jobs; left > 0; left -= 500) {
+    const data = { to: 'someone', template: 'welcome', attempt: left };
+    await queue.addBulk(
+      Array.from({ length: Math.min(500, left) }, () => ({
+        name: 'send-mail',
+        data,
+        opts: { removeOnComplete: true },
+      })),
+    );
+  }
+  await done;
+}
+
+await run(WARM);
+say({ warm: WARM });
+await said.next();
+const cpu = process.cpuUsage();
+const started = performance.now();
+await run(JOBS);
+const wallMs = performance.now() - started;
+say({ wallMs });
+// The parent answers when everything has arrived at the brain.
+await said.next();
+const { user, system } = process.cpuUsage(cpu);
+say({ cpuMs: (user + system) / 1000, rss: process.memoryUsage().rss });
+await worker.close(true);
+await queue.obliterate({ force: true });
+await queue.close();
+process.exit(0);

@@ -1,0 +1,98 @@
+/**
+ * What the agent costs a BullMQ host: `node bench/jobs.mjs [jobs] [rounds] [bullmq version]` after `npm run build`.
+ * Pairs in ABBA order; both processes of a pair do the same work against the same Redis; the brain is the stub, in
+ * this process. CPU is user + system of the host from the first job until the brain has everything.
+ */
+import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { copyFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { stubBrain } from '../dist/src/testing/index.js';
+import { installTarget } from '../test/support/targets.mjs';
+
+const [jobs = 20_000, rounds = 4] = process.argv.slice(2, 4).map(Number);
+const version = process.argv[4] ?? '5.81.5';
+const WARM = Math.min(2000, jobs / 5);
+const EVENTS = 4;
+const register = fileURLToPath(new URL('../register.mjs', import.meta.url));
+const folder = await installTarget(`bullmq-${version}`, { bullmq: version, ioredis: '5' });
+await copyFile(new URL('./host/jobs.mjs', import.meta.url), join(folder, 'bench-jobs.mjs'));
+
+const freePort = () =>
+  new Promise((resolve) => {
+    const server = createServer().listen(0, '127.0.0.1', () => {
+      const { port } = server.address();
+      server.close(() => resolve(port));
+    });
+  });
+
+const redisPort = await freePort();
+const redis = spawn('redis-server', ['--port', redisPort, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'], {
+  stdio: 'ignore',
+});
+const home = mkdtempSync(join(tmpdir(), 'z4j-bench-'));
+process.on('exit', () => {
+  redis.kill();
+  rmSync(home, { recursive: true, force: true });
+});
+
+async function measure(withAgent, extra = {}) {
+  const stub = withAgent ? await stubBrain({ record: false }) : undefined;
+  const child = spawn(process.execPath, [...(withAgent ? ['--import', register] : []), 'bench-jobs.mjs'], {
+    cwd: folder,
+    env: { ...process.env, BENCH_JOBS: jobs, BENCH_REDIS: redisPort, Z4J_HOME: home, ...stub?.env, ...extra },
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const next = async () => {
+    const { value, done } = await lines.next();
+    if (done) throw new Error('the host ended early');
+    return JSON.parse(value);
+  };
+  const arrived = async (count) => {
+    while (stub !== undefined && stub.counts.events < count) await new Promise((resolve) => setTimeout(resolve, 5));
+  };
+  await next();
+  await arrived(WARM * EVENTS);
+  const frames = stub?.counts.frames;
+  const events = stub?.counts.events;
+  child.stdin.write('go\n');
+  const { wallMs } = await next();
+  await arrived((WARM + jobs) * EVENTS);
+  child.stdin.write('count\n');
+  const { cpuMs, rss } = await next();
+  await new Promise((resolve) => child.on('exit', resolve));
+  const perFrame = stub && (stub.counts.events - events) / (stub.counts.frames - frames);
+  await stub?.close();
+  return { wallMs, cpuMs, rss, perFrame };
+}
+
+const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
+const fixed = (value, digits = 1) => value.toFixed(digits);
+
+const plain = [];
+const agent = [];
+for (let round = 0; round < rounds; round++) {
+  for (const withAgent of round % 2 === 0 ? [false, true] : [true, false]) {
+    (withAgent ? agent : plain).push(await measure(withAgent));
+  }
+}
+const pairs = plain.map((a, i) => [a, agent[i]]);
+const cost = pairs.map(([a, b]) => ((b.cpuMs - a.cpuMs) * 1000) / jobs);
+const ratio = pairs.map(([a, b]) => a.wallMs / b.wallMs);
+const row = (what, value) => console.log(`| ${what.padEnd(44)} | ${value} |`);
+console.log(`bullmq ${version}, node ${process.version}, ${rounds} pairs of ${jobs} jobs, ${EVENTS} events each\n`);
+row('host CPU without the agent, µs a job', fixed(median(plain.map((a) => (a.cpuMs * 1000) / jobs))));
+row('host CPU with the agent, µs a job', fixed(median(agent.map((b) => (b.cpuMs * 1000) / jobs))));
+row('added, µs a job: median (each pair)', `${fixed(median(cost))} (${cost.map((c) => fixed(c)).join(', ')})`);
+row(
+  'throughput with ÷ without: median (each pair)',
+  `${fixed(median(ratio), 3)} (${ratio.map((r) => fixed(r, 3)).join(', ')})`,
+);
+row('events a frame', fixed(median(agent.map((b) => b.perFrame))));
+row('RSS added, MiB', fixed(median(pairs.map(([a, b]) => (b.rss - a.rss) / 2 ** 20))));
+process.exit(0);
