@@ -21,6 +21,8 @@ import { PATIENCE_MS } from './window.js';
 /** No event frame is begun while more waits in our own buffer: results shall not queue behind events. */
 const MAX_BUFFERED = 64 * 1024;
 const STALL_MS = 1000;
+/** What is left of a process that has nothing to do: our own writes, and its standard streams. */
+const IDLE = /Write|Shutdown|^PipeWrap$|^TTYWrap$/;
 /** A brain's frames are at most 1 MiB; what is larger is not from a brain. */
 const MAX_INBOUND = 4 * 1024 * 1024;
 
@@ -302,7 +304,7 @@ export class WebSocketSession implements Session {
     this.#stall = undefined;
     const now = socket.bufferedAmount;
     if (now === 0) return;
-    if (now === before && process.getActiveResourcesInfo().every((name) => name.includes('Write'))) {
+    if (now === before && !process.connected && process.getActiveResourcesInfo().every((name) => IDLE.test(name))) {
       this.#fail(new LinkError('lost', 'the brain does not read'));
       return;
     }
