@@ -60,7 +60,8 @@ async function takeIn(home: string, agent: string, number: number, into: string,
   const hasEvents = listSegments(dir).length > 0;
   if (!hasEvents && nested.length === 0 && !isWorthwhile(dir)) return;
   const lastSign = readOwner(dir)?.mtimeMs ?? fs.statSync(dir).mtimeMs;
-  if (Date.now() - lastSign < graceMs) return;
+  // The file system's times have fractions of a millisecond, `Date.now()` has not.
+  if (Date.now() - Math.floor(lastSign) < graceMs) return;
   const slot = await tryClaim(home, agent, number, options);
   if (slot === undefined) return;
   const place = newPlace(into);

@@ -31,7 +31,7 @@ class MemoryJournal implements Journal {
   #head = 0;
   #confirmed: Position;
   #bytes = 0;
-  #told: NodeJS.Immediate | undefined;
+  #turn: NodeJS.Immediate | undefined;
   #closed = false;
 
   constructor({ maxBytes, start = 0 }: MemoryJournalOptions) {
@@ -50,7 +50,7 @@ class MemoryJournal implements Journal {
     this.#bytes += text.length;
     while (this.#bytes > this.#maxBytes) this.#losses.add(this.#shift().kind);
     // Not unref'ed: an unref'ed immediate waits for the next I/O event. It keeps the process for this one turn only.
-    this.#told ??= setImmediate(() => this.flush());
+    this.#turn ??= setImmediate(this.#onTurn);
   }
 
   read(start: Position, limit: { readonly records: number; readonly bytes: number }): JournalBatch | undefined {
@@ -91,18 +91,17 @@ class MemoryJournal implements Journal {
     return this.#losses.snapshot();
   }
 
-  flush(): void {
-    if (this.#told === undefined) return;
-    clearImmediate(this.#told);
-    this.#told = undefined;
-    this.onAppend?.();
-  }
+  flush(): void {}
 
   close(): void {
     this.#closed = true;
-    clearImmediate(this.#told);
-    this.#told = undefined;
+    clearImmediate(this.#turn);
   }
+
+  readonly #onTurn = (): void => {
+    this.#turn = undefined;
+    this.onAppend?.();
+  };
 
   #shift(): Entry {
     const entry = this.#entries[this.#head] as Entry;

@@ -13,8 +13,8 @@ import { headerOf, listSegments, segmentPath } from './segments.js';
 import { SharedState } from './shared.js';
 import type { JournalHandle } from './writer.js';
 
-/** What a thread that reads a journal can do; all of it but appending. */
-export type JournalReading = Omit<Journal, 'append' | 'flush'>;
+/** What a thread that reads a journal can do: all but appending. `flush` does nothing: what is pending is the writer's. */
+export type JournalReading = Omit<Journal, 'append'>;
 
 type Limit = { readonly records: number; readonly bytes: number };
 
@@ -130,6 +130,8 @@ export class JournalReader implements JournalReading {
       this.#confirmTimer.unref();
     }
   }
+
+  flush(): void {}
 
   close(): void {
     this.#persistConfirmed();

@@ -86,19 +86,15 @@ export class JournalWriter {
       }
     }
     this.#next++;
+    this.#atEndOfTurn();
     if (this.#bucket?.take() === true) this.flush();
-    // Not unref'ed: an unref'ed immediate waits for the next I/O event. It keeps the process for this one turn only.
-    else this.#turn ??= setImmediate(this.#onTurn);
   }
 
-  /** Writes what is pending. */
+  /** Writes what is pending. The listener is told at the end of the turn all the same, never from in here. */
   flush(): void {
-    if (this.#turn !== undefined) clearImmediate(this.#turn);
-    this.#turn = undefined;
     if (this.#builder.records === 0) return;
     this.#write(this.#builder.take(this.#next));
-    if (this.shared.wake()) this.#port?.postMessage(null);
-    this.onWrite?.();
+    this.#wakeReader();
   }
 
   /** What is in memory only, because the disk cannot be written. */
@@ -128,15 +124,26 @@ export class JournalWriter {
     this.flush();
     if (this.#overlay.first !== undefined) this.#recover();
     this.#closed = true;
+    clearImmediate(this.#turn);
     clearTimeout(this.#retry);
     this.#port?.close();
     this.#files?.close();
   }
 
+  /** Not unref'ed: an unref'ed immediate waits for the next I/O event. It keeps the process for this one turn only. */
+  #atEndOfTurn(): void {
+    this.#turn ??= setImmediate(this.#onTurn);
+  }
+
   readonly #onTurn = (): void => {
     this.#turn = undefined;
     this.flush();
+    this.onWrite?.();
   };
+
+  #wakeReader(): void {
+    if (this.shared.wake()) this.#port?.postMessage(null);
+  }
 
   #write(block: Block): void {
     this.#overlay.confirm(this.shared.confirmed);
@@ -187,8 +194,8 @@ export class JournalWriter {
     const cause = this.#problem;
     this.#problem = undefined;
     this.#tell({ cause, state: 'recovered', message: 'the journal can be written again; events are on disk' });
-    if (this.shared.wake()) this.#port?.postMessage(null);
-    this.onWrite?.();
+    this.#wakeReader();
+    this.#atEndOfTurn();
   }
 
   #degrade(error: unknown): void {

@@ -45,10 +45,12 @@ describe('openJournal', () => {
     let told = 0;
     journal.onAppend = () => told++;
     for (let n = 0; n < 10; n++) journal.append(String(n), META);
+    expect(readAll(journal)).toEqual(numbers(0, 10));
+    journal.append('x'.repeat(2 * MIB), META);
+    journal.append('x'.repeat(2 * MIB), META);
     expect(told).toBe(0);
     await turn();
     expect(told).toBe(1);
-    expect(readAll(journal)).toEqual(numbers(0, 10));
   });
 
   it('deletes segments that were confirmed, and leaves none behind at the end', () => {

@@ -65,6 +65,7 @@ describe('openResults', () => {
     fs.appendFileSync(join(dir, RESULTS_FILE), '{"key":"torn","at":17');
     expect(hasUnsent(dir)).toBe(true);
     const next = openResults<{ ok: boolean }>(dir);
+    expect(next.interrupted()).toEqual(['a']);
     expect(next.begin('a')).toBe('interrupted');
     expect(next.begin('a')).toBe('running');
     expect(next.begin('b')).toEqual({ ok: true });
