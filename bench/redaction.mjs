@@ -91,11 +91,17 @@ const print = (text) => redactor.print(text);
 const mixed = Array.from({ length: 200 }, () =>
   Array.from({ length: 2 + Math.floor(random() * 3) }, () => UNITS[Math.floor(random() * UNITS.length)]).join(''),
 );
+const bare = microseconds((text) => {
+  let sum = 0;
+  for (let i = 0; i < text.length; i++) sum += text.charCodeAt(i);
+  return sum;
+}, fill('word '));
 const results = [...UNITS, ...mixed].map((unit) => ({ unit, us: microseconds(print, fill(unit)) }));
 results.sort((a, b) => b.us - a.us);
 
 console.log(`seed ${seed}, node ${process.version}; µs for ${SIZE} bytes, the slowest first`);
 for (const { unit, us } of results.slice(0, 12)) console.log(us.toFixed(1).padStart(8), JSON.stringify(unit));
+console.log(`${bare.toFixed(1).padStart(8)} for nothing but reading the units: the yardstick of a busy machine`);
 console.log(`median ${results[results.length >> 1].us.toFixed(1)}, target 100`);
 
 console.log('\ngrowth: the same text at 8 KiB and at 1/4 of it (linear: 4)');

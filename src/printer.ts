@@ -99,7 +99,9 @@ function isSame(a: readonly string[], b: readonly string[]): boolean {
 export class Printer {
   readonly #rules: PrintRules;
   readonly #shapes: Shapes;
+  /** The objects the walk is in, outermost first; `#level` of them. */
   readonly #above: object[] = [];
+  #level = 0;
   #left: number = LIMITS.bytes;
 
   constructor(rules: PrintRules, shapes: Shapes) {
@@ -149,9 +151,10 @@ export class Printer {
 
   #object(value: object, depth: number, secret: boolean): string | undefined {
     const above = this.#above;
-    const level = above.length;
-    if (level > 0 && above.includes(value)) return '"[circular]"';
-    above.push(value);
+    const level = this.#level;
+    for (let i = 0; i < level; i++) if (above[i] === value) return '"[circular]"';
+    above[level] = value;
+    this.#level = level + 1;
     try {
       if (Array.isArray(value)) return this.#items(value, value.length, depth, secret);
       const prototype: unknown = Object.getPrototypeOf(value);
@@ -170,7 +173,7 @@ export class Printer {
       // A revoked proxy, a trap or `toJSON` that throws, no stack left.
       return secret ? REDACTED_TEXT : '"[unreadable]"';
     } finally {
-      above.length = level;
+      this.#level = level;
     }
   }
 
