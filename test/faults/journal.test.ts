@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -41,8 +41,12 @@ afterEach(async () => {
 });
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
-function start(...parameters: string[]): Child {
-  const child = spawn(process.execPath, [script, ...parameters], { stdio: ['pipe', 'pipe', 'inherit'] });
+const start = (...parameters: string[]): Child => startWith([], parameters);
+
+/** `wrapper`: a command that becomes the process, in a namespace of its own. */
+function startWith(wrapper: readonly string[], parameters: readonly string[]): Child {
+  const [command = '', ...rest] = [...wrapper, process.execPath, script, ...parameters];
+  const child = spawn(command, rest, { stdio: ['pipe', 'pipe', 'inherit'] });
   const said: Said[] = [];
   createInterface({ input: child.stdout }).on('line', (line) => said.push(JSON.parse(line) as Said));
   const ended = new Promise<void>((resolve) => child.once('close', () => resolve()));
@@ -89,6 +93,26 @@ describe('one home', () => {
     const appended = names.flatMap((name) => Array.from({ length: 10 }, (_, n) => `${name}:${n}`));
     expect(read.sort()).toEqual(appended.sort());
     expect(listSlots(home, 'agent')).toEqual([0, 1, 2]);
+  });
+});
+
+const isolated = ['unshare', '--net', '--uts'];
+const canIsolate = process.platform === 'linux' && spawnSync('unshare', ['--net', '--uts', 'true']).status === 0;
+if (!canIsolate) console.warn('SKIPPED: containers that share a home need the right to make namespaces');
+
+describe.runIf(canIsolate)('containers of one machine that share a home', () => {
+  it('see each other, and whose owner died', { timeout: 60_000 }, async () => {
+    const home = folder();
+    const claimed = async (child: Child): Promise<number | undefined> => {
+      await expect.poll(() => slotsOf([child]).length, { timeout: 20_000 }).toBe(1);
+      return slotsOf([child])[0];
+    };
+    const first = startWith(isolated, ['hold', home, 'first']);
+    expect(await claimed(first)).toBe(0);
+    expect(await claimed(startWith(isolated, ['hold', home, 'second']))).toBe(1);
+    expect(await claimed(start('hold', home, 'third'))).toBe(2);
+    await first.kill();
+    expect(await claimed(startWith(isolated, ['hold', home, 'fourth']))).toBe(0);
   });
 });
 

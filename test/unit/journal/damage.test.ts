@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { ALL, META, open, readAll, scratch } from './support.js';
 
-const TEXTS = ['{"a":"first"}', '{"b":"second"}', '{"c":"third"}', '{"d":"fourth"}', '{"e":"fifth"}'];
+const TEXTS = ['{"a":1}', '{"b":22}', '{"c":333}', '{"d":4}'];
 
 /** Folder whose only file is a segment with `TEXTS`, and the path of that. */
 function segment(): { dir: string; file: string; bytes: Buffer } {
@@ -31,7 +31,7 @@ function expectHonest(dir: string, atLeast: number): void {
 }
 
 describe('a damaged segment', () => {
-  it('gives all but one record, whichever byte was changed', () => {
+  it('gives all but one record, whichever byte was changed', { timeout: 60_000 }, () => {
     const { dir, file, bytes } = segment();
     for (let at = 0; at < bytes.length; at++) {
       for (const name of fs.readdirSync(dir)) fs.rmSync(join(dir, name));
@@ -42,7 +42,7 @@ describe('a damaged segment', () => {
     }
   });
 
-  it('is read up to the cut, wherever it was cut', () => {
+  it('is read up to the cut, wherever it was cut', { timeout: 60_000 }, () => {
     const { dir, file, bytes } = segment();
     for (let length = 0; length < bytes.length; length++) {
       for (const name of fs.readdirSync(dir)) fs.rmSync(join(dir, name));
@@ -90,10 +90,10 @@ describe('a damaged segment', () => {
     const fd = fs.openSync(file, 'r+');
     fs.writeSync(fd, Buffer.from('damage'), 0, 6, fs.fstatSync(fd).size - 10);
     fs.closeSync(fd);
-    expect(readAll(journal)).toEqual(TEXTS.slice(0, 4));
+    expect(readAll(journal)).toEqual(TEXTS.slice(0, 3));
     expect(journal.losses.records).toBe(1);
-    journal.append('sixth', META);
-    expect(readAll(journal, 4)).toEqual(['sixth']);
+    journal.append('next', META);
+    expect(readAll(journal, 3)).toEqual(['next']);
     expect(journal.losses.records).toBe(1);
   });
 });
