@@ -1,0 +1,277 @@
+/** What Agenda tells, as events of the brain. Pure. */
+import type { EventData, EventKind, Schedule, TaskEvent } from '../../src/engine.js';
+import { exceptionText, shorten, traceback } from '../common.js';
+import { type Attrs, idOf, isRecurring, timeOf } from './foreign.js';
+
+/** The OpenTelemetry span that was active when a fact was observed. */
+export interface Trace {
+  readonly trace_id: string;
+  readonly span_id: string;
+}
+
+/** The run that asked for a job. */
+export interface Lineage {
+  readonly parent?: string | undefined;
+  readonly root?: string | undefined;
+}
+
+const MAX_ID = 200;
+
+/**
+ * The job's `_id`; of a job that recurs, each execution is a task of its own, named after the instant that the library
+ * itself stores before the handler is called.
+ */
+export function taskId(attrs: Attrs, lastRunAt: number | undefined = timeOf(attrs.lastRunAt)): string {
+  const id = shorten((idOf(attrs) ?? '').replace(/[/\s]/g, '_'), MAX_ID - 20);
+  return isRecurring(attrs) && lastRunAt !== undefined ? `${id}:${lastRunAt}` : id;
+}
+
+/** `_id` and, for an execution of a recurring job, when it began. */
+export function partsOf(id: string): { readonly id: string; readonly lastRunAt: number | undefined } {
+  const [, job = id, at] = /^(.*):(\d{10,})$/.exec(id) ?? [];
+  return { id: job, lastRunAt: at === undefined ? undefined : Number(at) };
+}
+
+export function priorityLabel(priority: number | undefined): EventData['priority'] {
+  if (priority === undefined) return 'normal';
+  return priority >= 20 ? 'critical' : priority > 0 ? 'high' : priority === 0 ? 'normal' : 'low';
+}
+
+export function priorityNumber(label: unknown): number | undefined {
+  return label === 'critical' ? 20 : label === 'high' ? 10 : label === 'normal' ? 0 : label === 'low' ? -10 : undefined;
+}
+
+/**
+ * When a job was made. An ObjectId knows it to the second, which is what a brain tells repeated events by, and every
+ * process reads the same in it.
+ */
+export function madeAt(attrs: Attrs, seen: number): number {
+  const id = idOf(attrs) ?? '';
+  if (!/^[0-9a-f]{24}$/.test(id)) return seen;
+  const second = Number.parseInt(id.slice(0, 8), 16) * 1000;
+  // Ids of other makers; a clock that is off.
+  if (Math.abs(seen - second) > 366 * 86_400_000) return seen;
+  return Math.floor(seen / 1000) * 1000 === second ? seen : second;
+}
+
+const base = ({ name, priority }: Attrs): EventData => ({
+  task_name: name,
+  queue: name,
+  priority: priorityLabel(priority),
+});
+
+function event(kind: EventKind, engine: string, id: string, at: number, data: EventData, here = false): TaskEvent {
+  return { kind, engine, taskId: id, occurredAt: at, data, ...(here ? { workerOf: '' } : {}) };
+}
+
+const lineageData = ({ parent, root }: Lineage): EventData => ({ parent_task_id: parent, root_task_id: root });
+
+/** When it shall run, where that is later. */
+const eta = ({ nextRunAt }: Attrs, at: number): string | undefined => {
+  const next = timeOf(nextRunAt);
+  return next === undefined || next - at < 1000 ? undefined : new Date(next).toISOString();
+};
+
+export function sent(engine: string, attrs: Attrs, at: number, lineage: Lineage, trace: Trace | undefined): TaskEvent {
+  return event('task.sent', engine, taskId(attrs), at, {
+    ...base(attrs),
+    eta: eta(attrs, at),
+    maybe_duplicate: attrs.unique !== undefined || undefined,
+    ...lineageData(lineage),
+    ...trace,
+  });
+}
+
+/** The row that shows a job with its arguments. */
+export function received(
+  engine: string,
+  attrs: Attrs,
+  id: string,
+  at: number,
+  more: Lineage & { readonly reason?: string; readonly trace?: Trace | undefined } = {},
+): TaskEvent {
+  return event('task.received', engine, id, at, {
+    ...base(attrs),
+    args: attrs.data == null ? [] : [attrs.data],
+    kwargs: {},
+    eta: eta(attrs, at),
+    reason: more.reason,
+    ...lineageData(more),
+    ...more.trace,
+  });
+}
+
+/** One execution. */
+export interface RunFacts {
+  readonly id: string;
+  readonly attrs: Attrs;
+  readonly recurring: boolean;
+  /** 1 for the first. */
+  readonly attempt: number;
+  /** When the plan wanted it, milliseconds. */
+  readonly plannedAt: number | undefined;
+  /** Another run of the job was still going here: its lock had expired. */
+  readonly lockExpired: boolean;
+}
+
+const iso = (time: number | undefined): string | undefined =>
+  time === undefined ? undefined : new Date(time).toISOString();
+
+export function started(engine: string, run: RunFacts, at: number, lineage: Lineage): TaskEvent[] {
+  const { attrs, id, recurring, attempt, plannedAt, lockExpired } = run;
+  const scheduled_for = iso(plannedAt);
+  const begin = event(
+    'task.started',
+    engine,
+    id,
+    at,
+    { ...base(attrs), attempt, scheduled_for, lock_expired: lockExpired || undefined, ...lineageData(lineage) },
+    true,
+  );
+  if (!recurring) return [begin];
+  return [
+    event('schedule.run_started', engine, id, at, { ...base(attrs), schedule: attrs.name, scheduled_for }, true),
+    begin,
+  ];
+}
+
+export type Outcome =
+  | { readonly kind: 'success'; readonly soft: string | undefined }
+  | { readonly kind: 'failure'; readonly error: unknown }
+  | { readonly kind: 'retry'; readonly error: unknown; readonly at: number | undefined }
+  | { readonly kind: 'revoked' | 'lost'; readonly reason: string };
+
+export interface Ending {
+  readonly at: number;
+  readonly runtime: number | undefined;
+}
+
+function failure(run: RunFacts, error: unknown, runtime: number | undefined): EventData {
+  return {
+    ...base(run.attrs),
+    exception: exceptionText(error),
+    traceback: traceback(error),
+    runtime_ms: runtime,
+    attempt: run.attempt,
+    fail_count: run.attrs.failCount ?? undefined,
+  };
+}
+
+function retried(engine: string, run: RunFacts, error: unknown, next: number | undefined, end: Ending): TaskEvent {
+  const data = {
+    ...failure(run, error, end.runtime),
+    retry_count: run.attempt,
+    reason: exceptionText(error),
+    delay: next === undefined ? undefined : Math.max(0, next - end.at),
+    eta: iso(next),
+  };
+  return event('task.retried', engine, run.id, end.at, data, true);
+}
+
+/** How a run ended. An execution of a recurring job is over with its failure: the retry is another one. */
+export function ended(engine: string, run: RunFacts, outcome: Outcome, end: Ending): TaskEvent[] {
+  const { id, attrs, recurring } = run;
+  const { at, runtime } = end;
+  const events: TaskEvent[] = [];
+  switch (outcome.kind) {
+    case 'success': {
+      const data = {
+        ...base(attrs),
+        result: attrs.shouldSaveResult ? (attrs.result ?? null) : null,
+        runtime_ms: runtime,
+        attempt: run.attempt,
+        soft_failure: outcome.soft,
+      };
+      events.push(event('task.succeeded', engine, id, at, data, true));
+      break;
+    }
+    case 'retry':
+      events.push(retried(engine, run, outcome.error, outcome.at, end));
+      if (!recurring) return events;
+      events.push(event('task.failed', engine, id, at, failure(run, outcome.error, runtime), true));
+      break;
+    case 'failure':
+      events.push(event('task.failed', engine, id, at, failure(run, outcome.error, runtime), true));
+      break;
+    case 'lost':
+      // Nobody is at fault in this process: no worker.
+      if (!recurring) {
+        const data = { ...base(attrs), reason: outcome.reason, exception: outcome.reason, retry_count: run.attempt };
+        return [event('task.retried', engine, id, at, data)];
+      }
+      events.push(
+        event('task.failed', engine, id, at, { ...base(attrs), exception: outcome.reason, reason: outcome.reason }),
+      );
+      break;
+    case 'revoked':
+      events.push(event('task.revoked', engine, id, at, { ...base(attrs), reason: outcome.reason }, true));
+  }
+  if (recurring) {
+    const data = { ...base(attrs), schedule: attrs.name, outcome: outcome.kind, runtime_ms: runtime };
+    events.push(event('schedule.run_completed', engine, id, at, data));
+  }
+  return events;
+}
+
+export function revoked(engine: string, attrs: Attrs, id: string, at: number, reason: string): TaskEvent {
+  return event('task.revoked', engine, id, at, { ...base(attrs), reason });
+}
+
+/** What a run did after the job was no longer its own. */
+export function late(engine: string, run: RunFacts, at: number, reason: string): TaskEvent {
+  return event('task.rejected', engine, run.id, at, { ...base(run.attrs), reason });
+}
+
+/** Where a job stands, first match wins; the library's own states mix running with reserved. */
+export type State = 'stalled' | 'running' | 'reserved' | 'paused' | 'failed' | 'scheduled' | 'queued' | 'completed';
+
+export function stateOf(attrs: Attrs, now: number, lockLifetime = 600_000): State {
+  const at = (date: Date | null | undefined): number => timeOf(date) ?? 0;
+  const locked = timeOf(attrs.lockedAt);
+  if (locked !== undefined) {
+    if (locked < now - lockLifetime) return 'stalled';
+    return at(attrs.lastRunAt) > at(attrs.lastFinishedAt) ? 'running' : 'reserved';
+  }
+  if (attrs.disabled) return 'paused';
+  const next = timeOf(attrs.nextRunAt);
+  if (at(attrs.failedAt) > 0 && at(attrs.failedAt) >= at(attrs.lastFinishedAt) && next === undefined) return 'failed';
+  if (next !== undefined) return next > now ? 'scheduled' : 'queued';
+  return 'completed';
+}
+
+const CRON = /^([\d*/,?-]+\s+){2,3}[\w*/,?#-]+(\s+[\w*/,?#-]+){2}$/;
+
+/** Kind and text of a plan; `interval` is in milliseconds where the text is none that says it. */
+export function planOf(
+  { repeatInterval, repeatAt }: Attrs,
+  interval: number | undefined,
+): Pick<Schedule, 'kind' | 'expression'> {
+  if (repeatInterval == null || repeatInterval === '') return { kind: 'cron', expression: `daily at ${repeatAt}` };
+  const text = String(repeatInterval).trim();
+  if (/^\d+(\.\d+)?$/.test(text)) return { kind: 'interval', expression: String(Number(text) / 1000) };
+  if (CRON.test(text) || interval === undefined) return { kind: 'cron', expression: text };
+  return { kind: 'interval', expression: String(interval / 1000) };
+}
+
+export const isCron = ({ repeatInterval }: Attrs): boolean => CRON.test(String(repeatInterval ?? '').trim());
+
+export function scheduleRow(
+  attrs: Attrs,
+  facts: { readonly name: string; readonly interval: number | undefined; readonly totalRuns: number },
+): Schedule {
+  return {
+    name: facts.name,
+    taskName: attrs.name,
+    ...planOf(attrs, facts.interval),
+    timezone: attrs.repeatTimezone ?? undefined,
+    queue: attrs.name,
+    priority: priorityLabel(attrs.priority),
+    args: attrs.data == null ? [] : [attrs.data],
+    kwargs: {},
+    enabled: attrs.disabled !== true,
+    lastRunAt: timeOf(attrs.lastRunAt),
+    nextRunAt: timeOf(attrs.nextRunAt),
+    totalRuns: facts.totalRuns,
+    source: 'agenda:document',
+  };
+}

@@ -1,0 +1,143 @@
+/** Recurring jobs as schedules. */
+import {
+  CommandError,
+  type JsonValue,
+  type Schedule,
+  type ScheduleDefinition,
+  type Scheduler,
+} from '../../src/engine.js';
+import { connected } from './control.js';
+import { type Attrs, definitionsOf, type ForeignAgenda, idOf } from './foreign.js';
+import { dataOf, replan, rowOf, scheduleName, specOf } from './plan.js';
+import { type EngineScope, registry, startedOf } from './registry.js';
+import { type Store, storeOf } from './store.js';
+
+interface Found {
+  readonly agenda: ForeignAgenda;
+  readonly store: Store;
+  readonly attrs: Attrs;
+  readonly name: string;
+}
+
+/** Those of the agendas that take jobs here; a name that two databases have is told apart by its id. */
+async function all(engine: EngineScope): Promise<Found[]> {
+  const found = new Map<string, Found>();
+  for (const agenda of startedOf(engine)) {
+    const store = storeOf(agenda);
+    if (store === undefined) throw new CommandError('conflict', 'Agenda is not connected to its database');
+    for (const attrs of await store.recurring(registry.schedules)) {
+      const id = idOf(attrs) ?? '';
+      if (!found.has(id)) found.set(id, { agenda, store, attrs, name: scheduleName(attrs) });
+    }
+  }
+  const names = new Set<string>();
+  return [...found.values()].map((one) => {
+    const name = names.has(one.name) ? `${one.attrs.name}#${idOf(one.attrs)}` : one.name;
+    names.add(name);
+    return { ...one, name };
+  });
+}
+
+async function find(engine: EngineScope, name: string): Promise<Found> {
+  const found = (await all(engine)).find((one) => one.name === name);
+  if (found === undefined) throw new CommandError('not_found', `Agenda has no recurring job ${name}`);
+  return found;
+}
+
+/** Only what cannot be written without the other fields is. */
+function changesOf({ agenda, attrs }: Found, definition: ScheduleDefinition): Partial<Attrs> {
+  const { expression, timezone, kind, args, kwargs, enabled } = definition;
+  const change: Partial<Attrs> = {};
+  if (expression !== undefined || timezone !== undefined) {
+    const job = agenda.create(attrs.name, attrs.data);
+    Object.assign(job.attrs, attrs);
+    const spec =
+      expression === undefined ? (attrs.repeatInterval ?? '') : specOf({ expression, ...(kind && { kind }) });
+    replan(job, spec, timezone ?? attrs.repeatTimezone ?? undefined);
+    const { repeatInterval, repeatTimezone, nextRunAt } = job.attrs;
+    Object.assign(change, { repeatInterval, repeatTimezone, nextRunAt, repeatAt: null });
+  }
+  if (args !== undefined || kwargs !== undefined) change.data = dataOf(args, kwargs);
+  if (enabled !== undefined) change.disabled = !enabled;
+  return change;
+}
+
+async function write(found: Found, definition: ScheduleDefinition): Promise<void> {
+  const { store, attrs, name } = found;
+  const change = changesOf(found, definition);
+  if (Object.keys(change).length > 0) await store.write(attrs, change);
+  if (definition.enabled === false) registry.disabled.add(name);
+  else if (definition.enabled === true) registry.disabled.delete(name);
+}
+
+async function create(engine: EngineScope, definition: ScheduleDefinition): Promise<string> {
+  const { name, taskName = name, timezone, args, kwargs, enabled } = definition;
+  if (taskName === undefined) throw new CommandError('invalid', 'a schedule needs the name of its task');
+  if (name !== undefined && name !== taskName) {
+    throw new CommandError('unsupported', `Agenda has one schedule a task, and it bears its name: call it ${taskName}`);
+  }
+  const owner = connected(engine, taskName).find(({ agenda }) => taskName in definitionsOf(agenda));
+  if (owner === undefined) throw new CommandError('not_found', `no agenda of this process defines ${taskName}`);
+  const rows = await all(engine);
+  if (rows.some((one) => one.name === taskName))
+    throw new CommandError('conflict', `${taskName} has a schedule already`);
+  const { agenda, store } = owner;
+  const probe = agenda.create(taskName);
+  const spec = specOf(definition);
+  // Throws for what the library would store as a job that never runs.
+  replan(probe, spec, timezone);
+  const options = { skipImmediate: true, ...(timezone === undefined ? {} : { timezone }) };
+  const job = await agenda.every(spec, taskName, dataOf(args, kwargs) ?? {}, options);
+  if (enabled === false) await store.write(job.attrs, { disabled: true });
+  return taskName;
+}
+
+/** The schedules of one engine. `changed` is kept by it and called with every change. */
+export function schedulerOf(engine: EngineScope, listeners: Set<() => void>): Scheduler {
+  const list = async (): Promise<readonly Schedule[]> =>
+    (await all(engine)).map(({ agenda, attrs, name }) => rowOf(agenda, attrs, name));
+  const update = async (name: string, definition: ScheduleDefinition): Promise<void> => {
+    const found = await find(engine, name);
+    if (definition.name !== undefined && definition.name !== name) {
+      throw new CommandError('unsupported', 'a recurring job of Agenda cannot be renamed');
+    }
+    if (definition.taskName !== undefined && definition.taskName !== found.attrs.name) {
+      throw new CommandError('unsupported', 'a recurring job of Agenda keeps its task');
+    }
+    await write(found, definition);
+    engine.schedulesChanged();
+  };
+  const remove = async (name: string): Promise<void> => {
+    const { store, attrs } = await find(engine, name);
+    if ((await store.remove([attrs])) === 0) throw new CommandError('not_found', `${name} was gone already`);
+    registry.schedules.delete(idOf(attrs) ?? '');
+    engine.schedulesChanged();
+  };
+  return {
+    operations: ['create', 'update', 'delete', 'enable', 'disable', 'trigger_now'],
+    list,
+    update,
+    delete: remove,
+    create: (definition) => create(engine, definition),
+    /** A job of its own: the plan stays as it is, and it runs while the schedule is disabled too. */
+    async trigger(name): Promise<JsonValue> {
+      const { agenda, attrs } = await find(engine, name);
+      const job = await agenda.now(attrs.name, attrs.data);
+      return { task_id: idOf(job.attrs) ?? '', engine: engine.name, schedule: name };
+    },
+    onChange(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    onDefined(override) {
+      registry.overrides = override;
+      return () => {
+        if (registry.overrides === override) registry.overrides = undefined;
+      };
+    },
+    async applyOverride(name, { deleted, ...override }) {
+      if (deleted) await remove(name);
+      else await update(name, override);
+    },
+  };
+}
