@@ -11,6 +11,7 @@ import {
   removeFile,
   writeFully,
 } from './disk.js';
+import { errnoOf } from './errors.js';
 import { encodeSegmentHeader, SEGMENT_HEADER } from './format.js';
 import type { Position } from './journal.js';
 import { KINDS } from './losses.js';
@@ -177,7 +178,7 @@ export class SegmentFiles {
     const skipped = Math.max(0, start - this.#shared.end);
     const header = { start, skipped, firstAt: at, lastAt: at };
     const path = segmentPath(this.#options.dir, start);
-    const fd = createFile(path);
+    const fd = this.#create(path);
     try {
       writeFully(fd, encodeSegmentHeader({ ...header, counts: undefined }), SEGMENT_HEADER, 0);
     } catch (error) {
@@ -187,6 +188,17 @@ export class SegmentFiles {
     }
     this.#active = { ...header, fd, counts: new Uint32Array(KINDS), end: start, bytes: SEGMENT_HEADER };
     return this.#active;
+  }
+
+  #create(path: string): number {
+    try {
+      return createFile(path);
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+      privateFolder(this.#options.dir);
+      this.#options.onRemoved();
+      return createFile(path);
+    }
   }
 
   /** After a write that failed: the file ends where it did, or is left alone when even that cannot be had. */

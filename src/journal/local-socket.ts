@@ -14,24 +14,27 @@ const MAX_PATH = 100;
 
 export type MessageHandler = (message: JsonValue) => Promise<JsonValue> | JsonValue;
 
+export interface OsLock {
+  /** Empty: the system has no such lock, or forbids it, and the owner file decides alone. */
+  readonly name: string;
+  release(): void;
+}
+
 /**
  * The lock of `name` among the processes and threads of this machine (of this network namespace, on Linux), released by
- * the kernel with its holder. Undefined: somebody has it. On other systems there is no such thing: always given, and
- * the owner file decides alone.
+ * the kernel with its holder. Undefined: somebody has it.
  */
-export async function osLock(name: string): Promise<{ release(): void } | undefined> {
+export async function osLock(name: string): Promise<OsLock | undefined> {
   const path = osLockPath(name);
-  if (path === undefined) return { release: () => undefined };
+  const none: OsLock = { name: '', release: () => undefined };
+  if (path === undefined) return none;
   const server = createServer((socket) => socket.destroy());
   try {
     await listen(server, path);
   } catch (error) {
-    if (errnoOf(error) === 'EADDRINUSE') return undefined;
-    throw new JournalError('lock', path.replace('\0', '@'), `no local socket can be had (${errnoOf(error)})`, {
-      cause: error,
-    });
+    return errnoOf(error) === 'EADDRINUSE' ? undefined : none;
   }
-  return { release: () => void server.close() };
+  return { name, release: () => void server.close() };
 }
 
 function osLockPath(name: string): string | undefined {

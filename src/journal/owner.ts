@@ -17,7 +17,7 @@ export interface Owner {
   readonly boot: string;
   /** Network namespace; empty where there is none. */
   readonly net: string;
-  /** Name of the operating system's lock it holds. */
+  /** Name of the operating system's lock it holds; empty when it has none. */
   readonly lock: string;
   /** Of its mailbox; null when it could have none. */
   readonly address: string | null;
@@ -159,8 +159,7 @@ export async function isGone(
     return beforeBoot || silentMs > leaseMs;
   }
   // The lock is seen within one network namespace, a socket in the folder on the whole machine.
-  const lockDecides = process.platform === 'linux' || process.platform === 'win32';
-  if (lockDecides && owner.net === me.net && owner.lock === me.lock) return true;
+  if (me.lock !== '' && owner.net === me.net && owner.lock === me.lock) return true;
   if (owner.address === null) return silentMs > leaseMs;
   return (await isListening(dir, owner.address)) === false;
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { JsonValue } from '../engine.js';
 import { privateFolder } from './disk.js';
 import { JournalError, reasonOf } from './errors.js';
-import { type Mailbox, type MessageHandler, openMailbox, osLock, reach } from './local-socket.js';
+import { type Mailbox, type MessageHandler, type OsLock, openMailbox, osLock, reach } from './local-socket.js';
 import {
   dismissOwner,
   isGone,
@@ -84,14 +84,13 @@ export async function tryClaim(
   { leaseMs = LEASE_MS, renewMs = leaseMs / 10 }: SlotOptions = {},
 ): Promise<Slot | undefined> {
   const dir = slotFolder(home, agent, number);
-  const lockName = `${fs.realpathSync(agentFolder(home, agent))}\n${number}`;
-  const lock = await osLock(lockName);
+  const lock = await osLock(`${fs.realpathSync(agentFolder(home, agent))}\n${number}`);
   if (lock === undefined) return undefined;
   let mailbox: Mailbox | undefined;
   let slot: HeldSlot | undefined;
   try {
     privateFolder(dir);
-    const me = newOwner(lockName);
+    const me = newOwner(lock.name);
     const found = readOwner(dir);
     if (found !== undefined) {
       const free = (await isGone(dir, found, me, leaseMs)) && dismissOwner(dir, found, me.id);
@@ -123,17 +122,10 @@ class HeldSlot implements Slot {
   onMessage: MessageHandler | undefined;
   onLost: (() => void) | undefined;
   #mailbox: Mailbox | undefined;
-  readonly #lock: { release(): void };
+  readonly #lock: OsLock;
   readonly #renewal: NodeJS.Timeout;
 
-  constructor(
-    number: number,
-    dir: string,
-    owner: Owner,
-    mailbox: Mailbox | undefined,
-    lock: { release(): void },
-    renewMs: number,
-  ) {
+  constructor(number: number, dir: string, owner: Owner, mailbox: Mailbox | undefined, lock: OsLock, renewMs: number) {
     this.number = number;
     this.dir = dir;
     this.owner = owner;

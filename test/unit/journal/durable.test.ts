@@ -207,4 +207,15 @@ describe('openJournal', () => {
     journal.close();
     expect(readAll(open(dir))).toEqual(all);
   });
+
+  it('makes its folder again when it was removed before anything was written', () => {
+    const dir = join(scratch(), 'a', 'slot-0');
+    const problems: JournalProblem[] = [];
+    const journal = open(dir, { onProblem: (problem) => problems.push(problem) });
+    fs.rmSync(join(dir, '..'), { recursive: true });
+    journal.append('x', META);
+    expect(readAll(journal)).toEqual(['x']);
+    expect(problems.map(({ cause }) => cause)).toEqual(['removed']);
+    expect(fs.readdirSync(dir)).toContain(`${'0'.repeat(16)}.seg`);
+  });
 });
