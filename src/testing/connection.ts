@@ -120,10 +120,10 @@ export class Connection {
       this.#state.take(frame);
       return;
     }
-    const { received, accepted } = this.#state.batch(frame, size);
+    const { received, accepted, withheld } = this.#state.batch(frame, size);
     const ack = { acked_id: frame.id, received, accepted, rejected: received - accepted };
     const { noAck, slowAckMs, reverseAcks, duplicateAcks, unknownAcks } = this.#state.behaviour;
-    if (noAck) return;
+    if (noAck || withheld) return;
     const send = (): void => {
       if (unknownAcks) this.send('event_batch_ack', `eba_${newId()}`, { ...ack, acked_id: newId() });
       this.send('event_batch_ack', `eba_${frame.id}`, ack);

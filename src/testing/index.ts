@@ -7,6 +7,9 @@ export type {
   StubCommand,
   StubCommandOutcome,
   StubCounts,
+  StubOperation,
+  StubOperationOutcome,
 } from './options.js';
 export type { StubEvent, StubTask, StubWorker, TaskState } from './projection.js';
+export type { StubSchedule } from './schedule-streams.js';
 export { type EventPattern, StubBrain, StubTimeoutError, stubBrain } from './stub-brain.js';

@@ -72,6 +72,24 @@ export interface StubCommandOutcome {
   readonly acknowledged: boolean;
 }
 
+/** What an operator does to a schedule that an agent owns. */
+export interface StubOperation {
+  /** The owner, `<service>-<engine>`. */
+  readonly scheduler: string;
+  /** `control` enables or disables as brains before 1.13 do it. */
+  readonly operation: 'create' | 'update' | 'delete' | 'trigger' | 'control';
+  /** Name of the row; absent for `create`. */
+  readonly schedule?: string;
+  /** Columns to set, as they stand in a row: `{ is_enabled: false }`. */
+  readonly definition?: { readonly [key: string]: unknown };
+}
+
+export interface StubOperationOutcome {
+  readonly result: unknown;
+  /** Why a brain would not believe that it was done. */
+  readonly error: string | undefined;
+}
+
 /** What the stub has counted since it was started. */
 export interface StubCounts {
   connections: number;

@@ -2,6 +2,7 @@ import type { AgentFrame, StubHello } from './brain-wire.js';
 import { newId, Refusal } from './brain-wire.js';
 import type { Misbehaviour, StubBrainOptions, StubCommandOutcome, StubCounts } from './options.js';
 import { Projection } from './projection.js';
+import { ScheduleStreams } from './schedule-streams.js';
 
 /** A command's row. */
 export interface CommandRow {
@@ -40,6 +41,7 @@ export class BrainState {
   readonly record: boolean;
   behaviour: Misbehaviour;
   readonly projection = new Projection();
+  readonly schedules: ScheduleStreams;
   readonly hellos: StubHello[] = [];
   readonly heartbeats: { readonly [key: string]: unknown }[] = [];
   readonly statuses: { readonly [key: string]: unknown }[] = [];
@@ -69,6 +71,7 @@ export class BrainState {
     this.maxBodyBytes = options.maxBodyBytes ?? 8192;
     this.eventsPerSecond = options.eventsPerSecond;
     this.brainVersion = options.brainVersion ?? '1.13.0';
+    this.schedules = new ScheduleStreams(this.brainVersion);
     this.record = options.record ?? true;
     this.behaviour = options;
   }
@@ -95,6 +98,45 @@ export class BrainState {
     }
     this.hellos.push(hello);
     this.joined(peer);
+    for (const parameters of this.schedules.connected(peer, hello)) {
+      const owner = parameters.scheduler as string;
+      this.issue(peer, 'schedule.external.activate', { type: 'scheduler', id: owner, scheduler: owner }, parameters);
+    }
+  }
+
+  /** A command for one connection and no other; resolves with what became of it. */
+  issue(
+    peer: Peer,
+    action: string,
+    target: CommandRow['target'],
+    parameters: CommandRow['parameters'],
+    timeoutMs = 60_000,
+  ): Promise<StubCommandOutcome> {
+    const id = newId();
+    return new Promise((resolve) => {
+      const row: CommandRow = {
+        id,
+        action,
+        target,
+        parameters,
+        timeoutSeconds: Math.ceil(timeoutMs / 1000),
+        claimToken: newId(),
+        dispatched: false,
+        acknowledged: false,
+        done: (outcome) => {
+          clearTimeout(timer);
+          this.#timers.delete(timer);
+          this.rows.delete(id);
+          resolve(outcome);
+        },
+      };
+      const late = (): void =>
+        row.done({ status: 'timeout', result: null, error: null, acknowledged: row.acknowledged });
+      const timer = setTimeout(late, timeoutMs);
+      this.#timers.set(timer, late);
+      this.rows.set(id, row);
+      peer.command(row);
+    });
   }
 
   /** A process is there, with or without a hello. */
@@ -106,12 +148,14 @@ export class BrainState {
   }
 
   disconnected(peer: Peer): void {
+    this.schedules.disconnected(peer);
     const at = this.peers.indexOf(peer);
     if (at >= 0) this.peers.splice(at, 1);
     this.tell();
   }
 
-  batch(frame: AgentFrame, size: number): { received: number; accepted: number } {
+  /** `withheld`: a brain does not acknowledge it. */
+  batch(frame: AgentFrame, size: number): { received: number; accepted: number; withheld: boolean } {
     const events: readonly unknown[] = Array.isArray(frame.payload.events) ? frame.payload.events : [];
     const { refuseEvent } = this.behaviour;
     if (refuseEvent !== undefined) {
@@ -122,8 +166,15 @@ export class BrainState {
     }
     const now = this.now();
     let accepted = 0;
-    if (this.record) for (const event of events) accepted += this.projection.take(event, now) ? 1 : 0;
-    else accepted = events.length;
+    let withheld = false;
+    if (this.record) {
+      for (const event of events) {
+        const verdict = this.schedules.take(event as { readonly [key: string]: unknown });
+        if (verdict === 'unacked') withheld = true;
+        const isNew = this.projection.take(event, now);
+        accepted += (verdict === undefined ? isNew : verdict === 'accepted') ? 1 : 0;
+      }
+    } else accepted = events.length;
     const { counts } = this;
     counts.frames++;
     counts.bytes += size;
@@ -132,7 +183,7 @@ export class BrainState {
     counts.rejected += events.length - accepted;
     counts.largestFrame = Math.max(counts.largestFrame, events.length);
     this.tell();
-    return { received: events.length, accepted };
+    return { received: events.length, accepted, withheld };
   }
 
   /** Every signed frame that is not a batch. */

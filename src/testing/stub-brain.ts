@@ -13,9 +13,12 @@ import type {
   StubCommand,
   StubCommandOutcome,
   StubCounts,
+  StubOperation,
+  StubOperationOutcome,
 } from './options.js';
 import type { StubEvent, StubTask, StubWorker } from './projection.js';
-import { BrainState, type CommandRow } from './state.js';
+import type { StubSchedule } from './schedule-streams.js';
+import { BrainState, type CommandRow, type Peer } from './state.js';
 
 /** What `waitFor` compares an event with: every given field must be equal; `data` field by field. */
 export type EventPattern = {
@@ -134,6 +137,23 @@ export class StubBrain {
 
   queues(): readonly string[] {
     return [...this.#state.projection.queues];
+  }
+
+  /** Rows of the schedules that agents own, of all of them or of one scheduler. */
+  schedules(scheduler?: string): readonly StubSchedule[] {
+    return this.#state.schedules.rows(scheduler);
+  }
+
+  /**
+   * What an operator does on the Schedules page. Resolves with `error` undefined when a brain would believe the
+   * answer. Throws like a brain's 409 when no process publishes the scheduler's rows, 404 when it has no such row.
+   */
+  async operate({ scheduler, operation, schedule, definition = {} }: StubOperation): Promise<StubOperationOutcome> {
+    const { schedules } = this.#state;
+    const { action, parameters } = schedules.command(scheduler, operation, schedule ?? null, definition);
+    const target = { type: 'scheduler', id: scheduler, scheduler };
+    const outcome = await this.#state.issue(schedules.executor(scheduler) as Peer, action, target, parameters);
+    return { result: outcome.result, error: schedules.doubt(parameters, outcome) };
   }
 
   /**

@@ -286,3 +286,44 @@ test('nothing of ours runs in a context of the host', async () => {
   expect(seen.length).toBeGreaterThan(2);
   expect(new Set(seen)).toEqual(new Set([undefined]));
 });
+
+test('nothing of ours is traced', async () => {
+  brain = await stubBrain();
+  const KEY = Symbol.for('opentelemetry.js.api.1');
+  const globals = globalThis as { [key: symbol]: unknown };
+  const before = globals[KEY];
+  const SUPPRESS = Symbol.for('OpenTelemetry SDK Context Key SUPPRESS_TRACING');
+  const storage = new AsyncLocalStorage<Map<symbol, unknown>>();
+  const contextOf = (values: Map<symbol, unknown>) => ({
+    values,
+    setValue: (key: symbol, value: unknown) => contextOf(new Map([...values, [key, value]])),
+  });
+  globals[KEY] = {
+    context: {
+      active: () => contextOf(storage.getStore() ?? new Map()),
+      with: <T>(context: { values: Map<symbol, unknown> }, fn: () => T) => storage.run(context.values, fn),
+    },
+  };
+  try {
+    const seen: unknown[] = [];
+    const look = (): void => void seen.push(storage.getStore()?.get(SUPPRESS));
+    await using on = rig(brain, {
+      hello: () => {
+        look();
+        return helloPayload();
+      },
+      heartbeat: async () => {
+        look();
+        return {};
+      },
+    });
+    on.link.start();
+    await brain.until(() => brain.heartbeats.length > 0);
+    brain.drop();
+    await brain.until(() => brain.heartbeats.length > 1);
+    expect(seen.length).toBeGreaterThanOrEqual(4);
+    expect(new Set(seen)).toEqual(new Set([true]));
+  } finally {
+    globals[KEY] = before;
+  }
+});
