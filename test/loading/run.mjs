@@ -9,7 +9,7 @@ import { installTarget } from '../support/targets.mjs';
 import { FIXTURES, QUIET } from './fixtures.mjs';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
-const LIMIT = 40_000;
+const LIMIT = 120_000;
 
 /** Runs a program to its end; what is still running after the limit is killed. */
 export async function run(binary, args, { cwd, env, limit = LIMIT }) {
