@@ -106,6 +106,8 @@ function attemptOf(job: ForeignJob, { failCount }: Before, recurring: boolean): 
   return recurring ? 1 : failCount + 1;
 }
 
+const EXPIRED = 'the lock of the run expired and the job was given to another; touch() keeps the lock of a long run';
+
 /** A placeholder from before the call: 3–5 save through the job itself. */
 export function beginRun(job: ForeignJob, earlier: Before): Run {
   const recurring = isRecurring(job.attrs);
@@ -142,8 +144,9 @@ export function nameRun(run: Run, earlier: Before): void {
     return;
   }
   for (const other of others) {
-    // The job runs anew: what becomes of the run before is of no more account. Of a recurring job it has its own name.
-    if (!other.recurring) other.over = true;
+    // What becomes of the run before is of no more account. Of a recurring job it has its own name.
+    if (other.recurring || other.over) continue;
+    finish(other, { kind: 'retry', error: new Error(EXPIRED), at: undefined });
   }
   others.add(run);
 }
