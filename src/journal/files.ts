@@ -256,13 +256,16 @@ export class SegmentFiles {
       const whole = from === segment.start ? segment.counts : undefined;
       const counts = whole ?? countKinds(this.#options.dir, segment, from);
       for (const [kind, records] of counts.entries()) shared.lose('writer', kind, records);
-      shared.floor = segment.end;
-      this.#persistLosses();
     }
     this.#drop(segment);
   }
 
+  /** The floor is on disk before the segment goes: the confirmed position there may be older, and nothing was lost. */
   #drop(segment: Sealed): void {
+    if (segment.end > this.#shared.floor) {
+      this.#shared.floor = segment.end;
+      this.#persistLosses();
+    }
     this.#sealed.splice(this.#sealed.indexOf(segment), 1);
     this.#sealedBytes -= segment.bytes;
     removeFile(segmentPath(this.#options.dir, segment.start));

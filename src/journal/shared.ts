@@ -41,7 +41,7 @@ export class SharedState {
     this.#set(CONFIRMED, position);
   }
 
-  /** Writer: what is missing before it was evicted, and counted then. */
+  /** Writer: the records before it are gone: they had arrived, or were evicted and counted. */
   get floor(): Position {
     return this.#get(FLOOR);
   }
