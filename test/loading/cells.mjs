@@ -17,7 +17,7 @@ const OURS = '<register>';
  * @property {string} node version
  * @property {keyof FIXTURES} fixture folder of libraries
  * @property {readonly string[]} flags in order; `<register>` stands for `--import` of ours, `./` for the preloads
- * @property {string} program file of `programs/`
+ * @property {string} program file of `fixtures/programs`
  * @property {readonly string[]} targets packages that must be patched, and no others
  * @property {Record<string, string>} [env]
  * @property {boolean} [neighbour] compare its marks with a run without us

@@ -56,7 +56,7 @@ export async function stage(fixture) {
   const folder = await installTarget(`loading-${fixture}`, FIXTURES[fixture]);
   const copy = await mkdtemp(join(folder, 'cell-'));
   for (const part of ['programs', 'preload'])
-    await cp(fileURLToPath(new URL(part, import.meta.url)), copy, { recursive: true });
+    await cp(fileURLToPath(new URL(`fixtures/${part}`, import.meta.url)), copy, { recursive: true });
   await mkdir(join(copy, 'node_modules/@z4j'), { recursive: true });
   await symlink(await self(), join(copy, 'node_modules/@z4j/bare'), 'junction');
   return copy;
@@ -71,7 +71,7 @@ const flagsOf = (flags, folder, ours) => {
 };
 
 /** The object behind the last line that begins with `word`. */
-function told(stdout, word) {
+export function told(stdout, word) {
   const line = stdout.split('\n').findLast((candidate) => candidate.startsWith(`${word} `));
   return line === undefined ? undefined : JSON.parse(line.slice(word.length + 1));
 }
