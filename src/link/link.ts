@@ -1,7 +1,7 @@
 import { performance } from 'node:perf_hooks';
 import type { Journal } from '../journal/journal.js';
 import type { Log } from '../log.js';
-import { type CloseReaction, closeCode, type HeartbeatPayload, type HelloPayload } from '../protocol/index.js';
+import { type CloseReaction, closeCode, type HelloPayload } from '../protocol/index.js';
 import { advice, FATAL_SKEW_MS } from './advice.js';
 import { Backoff } from './backoff.js';
 import type {
@@ -17,6 +17,7 @@ import type {
 import { LongPollSession } from './longpoll-session.js';
 import { Outbox } from './outbox.js';
 import { Outflow } from './outflow.js';
+import { Pulse } from './pulse.js';
 import { quietly } from './quiet.js';
 import type { Session, SessionContext, SessionEnd } from './session.js';
 import { UploadLimit } from './upload-limit.js';
@@ -32,8 +33,6 @@ const TIMES: LinkTimes = {
   heartbeat: 10_000,
 };
 
-/** A brain keeps at most 12 a minute. */
-const STATUS_EVERY_MS = 5000;
 /** Skew worth a line. */
 const SKEW_MS = 5000;
 /** How long a connection that is to be replaced may still wait for acks. */
@@ -42,8 +41,6 @@ const HANDOVER_MS = 2000;
 const UPGRADE_FAILURES = 3;
 /** Of the time of a stop, what is left for the closing handshake. */
 const CLOSE_MS = 200;
-
-const iso = (ms: number | undefined): string | null => (ms === undefined ? null : new Date(ms).toISOString());
 
 /**
  * The connection to a brain: connects, says who we are, sends what the journal holds, confirms what was acked, brings
@@ -59,6 +56,7 @@ export class Link {
   readonly #backoff: Backoff;
   readonly #outflow: Outflow;
   readonly #outbox = new Outbox();
+  readonly #pulse: Pulse;
   readonly #context: SessionContext;
   #state: LinkState = 'idle';
   #session: Session | undefined;
@@ -67,12 +65,12 @@ export class Link {
   #lastConnectedAt: number | undefined;
   #skewMs: number | undefined;
   #hello: HelloPayload | undefined;
-  #statusAt = Number.NEGATIVE_INFINITY;
   /** Ends the wait for the next attempt. */
   #retry: (() => void) | undefined;
   /** Called after every change that a flush may wait for. */
   readonly #watchers = new Set<() => void>();
   #stopping = false;
+  #stopped: Promise<void> | undefined;
   /** Attempts in a row that long-poll would have survived. */
   #upgradeFailures = 0;
   readonly #uploadLimit = new UploadLimit();
@@ -96,9 +94,17 @@ export class Link {
       now: () => performance.now(),
       onGivenUp: (reason) => {
         this.#log.once('link.given-up', 'warn', `an event was given up: ${reason}; later ones are only counted`);
-        options.onGivenUp?.();
+        this.#call(() => options.onGivenUp?.());
         this.#changed();
       },
+    });
+    this.#pulse = new Pulse({
+      journal: options.journal,
+      log: options.log,
+      stats: () => this.stats,
+      hello: () => this.#hello,
+      ...(options.heartbeat === undefined ? {} : { heartbeat: options.heartbeat }),
+      ...(options.agentStatus === undefined ? {} : { agentStatus: options.agentStatus }),
     });
     this.#context = this.#makeContext();
   }
@@ -147,8 +153,12 @@ export class Link {
   }
 
   /** Clean goodbye: awaits the acks of all that was appended, then closes with 1000. For good; never rejects. */
-  async stop({ timeoutMs = 2000 }: { timeoutMs?: number } = {}): Promise<void> {
-    if (this.#stopping) return;
+  stop({ timeoutMs = 2000 }: { timeoutMs?: number } = {}): Promise<void> {
+    this.#stopped ??= this.#leave(timeoutMs);
+    return this.#stopped;
+  }
+
+  async #leave(timeoutMs: number): Promise<void> {
     const deadline = performance.now() + timeoutMs;
     if (this.#state !== 'idle') await this.flush(Math.max(timeoutMs - CLOSE_MS, 0));
     this.#stopping = true;
@@ -194,7 +204,7 @@ export class Link {
       this.#connectedAt = undefined;
       const wasUp = this.#up;
       this.#up = undefined;
-      if (wasUp !== undefined) this.#options.onSession?.(undefined);
+      if (wasUp !== undefined) this.#call(() => this.#options.onSession?.(undefined));
       if (this.#stopping) break;
       const fallBack = this.#countUpgrade(end, session.transport, wasUp !== undefined);
       const wait = this.#judge(end, fallBack);
@@ -238,7 +248,7 @@ export class Link {
     const reaction = this.#reaction(end);
     const { cause, level, message } = advice(end, { shown: this.#address.shown, skewMs: this.#skewMs, reaction });
     this.#log.debug(`connection ended: ${end.error?.message ?? `code ${end.code}`}`);
-    if (reaction === 'replaced') this.#options.onReplaced?.();
+    if (reaction === 'replaced') this.#call(() => this.#options.onReplaced?.());
     // One short interruption is not worth a line.
     if (level !== undefined && (reaction !== 'connection' || !this.#proven || this.#backoff.streak(reaction) > 0)) {
       if (this.#log.once(cause, level, message)) this.#told.add(cause);
@@ -257,15 +267,14 @@ export class Link {
 
   /** At most until the time is over, `stop`, or somebody in a hurry (`flush`). */
   #wait(ms: number): Promise<void> {
-    this.#setState('waiting');
     return new Promise((resolve) => {
-      const done = (): void => {
+      const timer = setTimeout(() => this.#retry?.(), ms).unref();
+      this.#retry = () => {
         clearTimeout(timer);
         this.#retry = undefined;
         resolve();
       };
-      const timer = setTimeout(done, ms).unref();
-      this.#retry = done;
+      this.#setState('waiting');
     });
   }
 
@@ -299,6 +308,15 @@ export class Link {
     });
   }
 
+  /** Whatever happens in there, the link goes on. */
+  #call(callback: () => void): void {
+    try {
+      callback();
+    } catch (cause) {
+      this.#log.once('link.callback', 'error', `unexpected in the agent: ${String(cause)}`);
+    }
+  }
+
   #changed(): void {
     for (const check of [...this.#watchers]) check();
   }
@@ -306,7 +324,7 @@ export class Link {
   #setState(state: LinkState): void {
     if (this.#state === state) return;
     this.#state = state;
-    this.#options.onState?.(state);
+    this.#call(() => this.#options.onState?.(state));
     this.#changed();
   }
 
@@ -324,7 +342,7 @@ export class Link {
         this.#hello = this.#options.hello();
         return this.#hello;
       },
-      beat: (write, intervalMs) => this.#beat(write, intervalMs),
+      beat: (write, intervalMs) => this.#pulse.beat(write, intervalMs),
       retryContracts: () => this.#retryContracts(),
       onUp: (session) => this.#onUp(session),
       onProof: (signed) => this.#onProof(signed),
@@ -340,7 +358,7 @@ export class Link {
           timeoutSeconds: payload.timeout_seconds,
           issuedBy: payload.issued_by,
         };
-        this.#options.onCommand(command, this.#reply(id, payload.delivery_claim_token));
+        this.#call(() => this.#options.onCommand(command, this.#reply(id, payload.delivery_claim_token)));
       },
       onDebug: (message) => this.#log.debug(message),
     };
@@ -366,7 +384,7 @@ export class Link {
       this.#log.over('link.skew');
     }
     this.#setState('connected');
-    this.#options.onSession?.(session);
+    this.#call(() => this.#options.onSession?.(session));
   }
 
   #onProof(signed: boolean): void {
@@ -392,65 +410,10 @@ export class Link {
     };
   }
 
-  async #beat(write: Parameters<SessionContext['beat']>[0], intervalMs: number): Promise<void> {
-    const journal = this.#journal;
-    const payload: HeartbeatPayload = {
-      buffer_size: journal.size.records,
-      last_flush_at: iso(this.#outflow.lastAckAt),
-      dropped_events: journal.losses.records,
-      adapter_health: {},
-      telemetry_loss: null,
-      ...(await this.#figures(intervalMs / 2)),
-    };
-    await write((writer) => writer.heartbeat(payload));
-    const now = performance.now();
-    if (now - this.#statusAt < STATUS_EVERY_MS) return;
-    this.#statusAt = now;
-    const { authFailures, protocolFailures, connectionFailures, lastConnectedAt, connectedAt } = this.stats;
-    const oldest = journal.oldestAt;
-    await write((writer) =>
-      writer.agentStatus({
-        auth_failure_streak: authFailures,
-        protocol_failure_streak: protocolFailures,
-        connection_failure_streak: connectionFailures,
-        last_successful_connect_at: iso(lastConnectedAt),
-        current_session_age_seconds: connectedAt === undefined ? 0 : (Date.now() - connectedAt) / 1000,
-        buffer_depth: journal.size.records,
-        buffer_oldest_age_seconds: oldest === undefined ? null : Math.max(Math.round((Date.now() - oldest) / 1000), 0),
-        agent_version: this.#hello?.agent_version ?? '',
-        protocol_version: this.#hello?.protocol_version ?? '2',
-        engines: this.#hello?.engines.slice(0, 32) ?? [],
-        schedulers: this.#hello?.schedulers.slice(0, 32) ?? [],
-        telemetry_loss: payload.telemetry_loss,
-        ...this.#options.agentStatus?.(),
-      }),
-    );
-  }
-
-  /** The agent's figures, if they are there in time: the beat itself must not wait for a broker. */
-  async #figures(timeoutMs: number): Promise<Partial<HeartbeatPayload>> {
-    const { heartbeat } = this.#options;
-    if (heartbeat === undefined) return {};
-    const abort = new AbortController();
-    return new Promise((resolve) => {
-      const timer = setTimeout(() => {
-        abort.abort();
-        resolve({});
-      }, timeoutMs).unref();
-      const settle = (figures: Partial<HeartbeatPayload>): void => {
-        clearTimeout(timer);
-        resolve(figures);
-      };
-      heartbeat(abort.signal).then(settle, (cause) => {
-        this.#log.debug(`no figures for the heartbeat: ${String(cause)}`);
-        settle({});
-      });
-    });
-  }
-
   #retryContracts(): string {
-    const { retryContracts } = this.#options;
-    const engines = retryContracts ?? Object.fromEntries(this.#options.hello().engines.map((engine) => [engine, 1]));
+    this.#hello ??= this.#options.hello();
+    const engines =
+      this.#options.retryContracts ?? Object.fromEntries(this.#hello.engines.map((engine) => [engine, 1]));
     return Object.entries(engines)
       .map(([engine, version]) => `${engine}=${version}`)
       .join(',');

@@ -14,6 +14,7 @@ import {
 import { FATAL_SKEW_MS } from './advice.js';
 import { LinkError } from './errors.js';
 import type { AckSummary, LinkSession } from './link-types.js';
+import type { NextFrame } from './outflow.js';
 import type { Session, SessionContext, SessionEnd } from './session.js';
 import { openSocket } from './socket.js';
 import { isLoopback } from './url.js';
@@ -22,6 +23,7 @@ import { PATIENCE_MS } from './window.js';
 /** No event frame is begun while more waits in our own buffer: results shall not queue behind events. */
 const MAX_BUFFERED = 64 * 1024;
 const STALL_MS = 1000;
+const CLOSE_MS = 2000;
 /** What is left of a process that has nothing to do: our own writes, and its standard streams. */
 const IDLE = /Write|Shutdown|^PipeWrap$|^TTYWrap$/;
 /** A brain's frames are at most 1 MiB; what is larger is not from a brain. */
@@ -53,6 +55,8 @@ export class WebSocketSession implements Session {
   /** 1: nothing was refused for a while; 2: a signed frame came. */
   #proof = 0;
   #skewMs = 0;
+  /** Time of the last message or pong. */
+  #heardAt = 0;
   #stall: NodeJS.Timeout | undefined;
   #nudge: NodeJS.Timeout | undefined;
   #silent = false;
@@ -107,6 +111,8 @@ export class WebSocketSession implements Session {
         createConnection: (() => socket) as typeof createConnection,
         headers: { authorization: `Bearer ${token}` },
         perMessageDeflate: false,
+        // Not in the types yet; its timer is not unref'ed.
+        ...({ closeTimeout: CLOSE_MS } as object),
         ...(needsMask(address.websocket) ? {} : { generateMask: (mask: Buffer) => void mask.fill(0) }),
         maxPayload: MAX_INBOUND,
       });
@@ -129,14 +135,16 @@ export class WebSocketSession implements Session {
   }
 
   #listen(websocket: WebSocket): void {
+    websocket.on('pong', () => {
+      this.#heardAt = performance.now();
+    });
     websocket.on('message', (data) => {
       if (this.#over) return;
+      this.#heardAt = performance.now();
       try {
         this.#receive(bytes(data));
       } catch (cause) {
-        if (!(cause instanceof ProtocolError)) throw cause;
-        this.#context.onDebug(`a frame of the brain was refused: ${cause.message}`);
-        this.#fail(new LinkError('lost', `a frame of the brain cannot be trusted: ${cause.message}`, { cause }));
+        this.#fail(new LinkError('lost', `a frame of the brain cannot be trusted: ${messageOf(cause)}`, { cause }));
       }
     });
     websocket.on('unexpected-response', (request, response) => {
@@ -168,7 +176,7 @@ export class WebSocketSession implements Session {
     this.#maxFrameBytes = payload.max_frame_size_bytes;
     this.#writer = new FrameWriter(signer, { maxBytes: this.#maxFrameBytes });
     this.#reader = new FrameReader(signer);
-    this.#after(times.proof, () => this.#prove(false));
+    this.#after(times.proof, () => this.#proveBySilence());
     this.#after(times.ack / 4, () => this.#checkAcks());
     const skewMs = brainTime === undefined ? undefined : brainTime - Date.now();
     this.#skewMs = skewMs ?? 0;
@@ -241,7 +249,7 @@ export class WebSocketSession implements Session {
     }
     if (this.#quiet || this.#immediate !== undefined || socket.bufferedAmount > MAX_BUFFERED) return;
     const { outflow } = this.#context;
-    const next = outflow.next(this.#maxFrameBytes);
+    const next = this.#next();
     if (next === undefined) {
       if (outflow.waiting > 0) this.#nudge ??= this.#after(PATIENCE_MS, () => this.#retryPump());
       return;
@@ -254,6 +262,16 @@ export class WebSocketSession implements Session {
       this.#immediate = undefined;
       this.#pump();
     });
+  }
+
+  /** A journal that cannot be read is not a reason to throw into whatever turn this is. */
+  #next(): NextFrame | undefined {
+    try {
+      return this.#context.outflow.next(this.#maxFrameBytes);
+    } catch (cause) {
+      this.#fail(new LinkError('lost', `the journal cannot be read: ${messageOf(cause)}`, { cause }));
+      return undefined;
+    }
   }
 
   #retryPump(): void {
@@ -298,7 +316,19 @@ export class WebSocketSession implements Session {
       this.#fail(new LinkError('lost', `the brain acknowledged nothing for ${Math.round(times.ack / 1000)} s`));
       return;
     }
+    // With nothing in flight only a ping tells a connection whose other end is gone.
+    if (performance.now() - this.#heardAt > times.ack / 2) {
+      this.#fail(new LinkError('lost', 'the brain gives no sign of life'));
+      return;
+    }
+    this.#socket?.ping();
     this.#after(times.ack / 4, () => this.#checkAcks());
+  }
+
+  #proveBySilence(): void {
+    const { outflow, times } = this.#context;
+    if (outflow.unacked === 0) this.#prove(false);
+    else if (this.#proof === 0) this.#after(times.proof, () => this.#proveBySilence());
   }
 
   /** A write the other side does not take keeps a process alive, unref'ed or not: nobody else left, it is given up. */

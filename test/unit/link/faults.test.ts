@@ -183,37 +183,40 @@ test('a twin with our worker id: another id is chosen', async () => {
   expect(brain.connections).toBe(2);
 });
 
-test('a brain that vanishes without a word: acks time out and the next connection has everything', async () => {
-  brain = await stubBrain();
-  const pairs: [Socket, Socket][] = [];
-  let stalled = false;
-  const proxy = createServer((client) => {
-    const upstream = connect(Number(new URL(brain.url).port), '127.0.0.1');
-    pairs.push([client, upstream]);
-    client.on('data', (chunk) => stalled || upstream.write(chunk));
-    upstream.on('data', (chunk) => stalled || client.write(chunk));
-    client.on('error', () => undefined).on('close', () => upstream.destroy());
-    upstream.on('error', () => undefined).on('close', () => client.destroy());
-  }).listen(0, '127.0.0.1');
-  await once(proxy, 'listening');
-  const { port } = proxy.address() as { port: number };
-  await using on = rig(
-    { url: `http://127.0.0.1:${port}`, token: brain.token, secret: brain.secret },
-    {
-      times: { ack: 300 },
-    },
-  );
-  on.link.start();
-  await brain.until(() => brain.heartbeats.length > 0);
-  stalled = true;
-  append(on.journal, 100);
-  await expect.poll(() => pairs.length).toBeGreaterThan(0);
-  await expect.poll(() => on.link.state, { timeout: 3000 }).not.toBe('connected');
-  stalled = false;
-  for (const [client] of pairs) client.destroy();
-  await brain.until(() => brain.events.length === 100);
-  proxy.close();
-});
+test.each([100, 0])(
+  'a brain that vanishes without a word is missed, and the next has everything (%i events)',
+  async (count) => {
+    brain = await stubBrain();
+    const pairs: [Socket, Socket][] = [];
+    let stalled = false;
+    const proxy = createServer((client) => {
+      const upstream = connect(Number(new URL(brain.url).port), '127.0.0.1');
+      pairs.push([client, upstream]);
+      client.on('data', (chunk) => stalled || upstream.write(chunk));
+      upstream.on('data', (chunk) => stalled || client.write(chunk));
+      client.on('error', () => undefined).on('close', () => upstream.destroy());
+      upstream.on('error', () => undefined).on('close', () => client.destroy());
+    }).listen(0, '127.0.0.1');
+    await once(proxy, 'listening');
+    const { port } = proxy.address() as { port: number };
+    await using on = rig(
+      { url: `http://127.0.0.1:${port}`, token: brain.token, secret: brain.secret },
+      {
+        times: { ack: 300 },
+      },
+    );
+    on.link.start();
+    await brain.until(() => brain.heartbeats.length > 0);
+    stalled = true;
+    append(on.journal, count);
+    await expect.poll(() => pairs.length).toBeGreaterThan(0);
+    await expect.poll(() => on.link.state, { timeout: 3000 }).not.toBe('connected');
+    stalled = false;
+    for (const [client] of pairs) client.destroy();
+    await brain.until(() => brain.hellos.length === 2 && brain.events.length === count);
+    proxy.close();
+  },
+);
 
 test('an evicted beginning of the journal is skipped', async () => {
   brain = await stubBrain({ noAck: true });
