@@ -146,7 +146,7 @@ export function nameRun(run: Run, earlier: Before): void {
   for (const other of others) {
     // What becomes of the run before is of no more account. Of a recurring job it has its own name.
     if (other.recurring || other.over) continue;
-    finish(other, { kind: 'retry', error: new Error(EXPIRED), at: undefined });
+    finish(other, { kind: 'retry', error: Object.assign(new Error(EXPIRED), { stack: undefined }), at: undefined });
   }
   others.add(run);
 }
