@@ -8,6 +8,7 @@ export const FIXTURES = {
   sentry: { '@sentry/node': '11.12.0', ...MAIN },
   datadog: { 'dd-trace': '6.21.0', ...MAIN },
   iitm: { 'import-in-the-middle': '3.6.0', 'require-in-the-middle': '8.0.1', ...MAIN },
+  pm2: { pm2: '7', ...MAIN },
   runners: { tsx: '4.23.15', 'ts-node': '10.9.2', typescript: '5.9.3', vitest: '4.1.12', jest: '30', ...MAIN },
 };
 
