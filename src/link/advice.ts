@@ -19,6 +19,20 @@ export interface AdviceContext {
 /** Beyond 60 s a brain refuses every frame. */
 export const FATAL_SKEW_MS = 55_000;
 
+/** Skew worth a line, in milliseconds. */
+const SKEW_MS = 5000;
+
+/** One line about clocks that differ; undefined when they agree, or so much that a refusal will tell it. */
+export function skewAdvice(skewMs: number): string | undefined {
+  const size = Math.abs(skewMs);
+  if (size <= SKEW_MS || size >= FATAL_SKEW_MS) return undefined;
+  return `the clock of this host is ${skewText(skewMs)} the brain's: from 60 s on the brain refuses every frame; synchronise the clocks (NTP)`;
+}
+
+function skewText(skewMs: number): string {
+  return `${Math.round(Math.abs(skewMs) / 1000)} s ${skewMs > 0 ? 'behind' : 'ahead of'}`;
+}
+
 const KEPT = 'events are kept and sent when it is back';
 
 /** One line about the end of a connection: what is wrong, and what to do. */
@@ -56,9 +70,8 @@ export function advice(end: SessionEnd, { shown, skewMs = 0, reaction }: AdviceC
         };
       }
       if (Math.abs(skewMs) >= FATAL_SKEW_MS) {
-        const seconds = Math.round(Math.abs(skewMs) / 1000);
         return warn(
-          `the brain refuses our frames because the clock of this host is ${seconds} s ${skewMs > 0 ? 'behind' : 'ahead of'} its own: synchronise the clocks (NTP)`,
+          `the brain refuses our frames because the clock of this host is ${skewText(skewMs)} its own: synchronise the clocks (NTP)`,
         );
       }
       return warn(

@@ -2,24 +2,15 @@ import { performance } from 'node:perf_hooks';
 import type { Journal } from '../journal/journal.js';
 import type { Log } from '../log.js';
 import { type CloseReaction, closeCode, type HelloPayload } from '../protocol/index.js';
-import { advice, FATAL_SKEW_MS } from './advice.js';
+import { advice, FATAL_SKEW_MS, skewAdvice } from './advice.js';
 import { Backoff } from './backoff.js';
-import type {
-  LinkCommand,
-  LinkOptions,
-  LinkSession,
-  LinkState,
-  LinkStats,
-  LinkTimes,
-  Reply,
-  TransportName,
-} from './link-types.js';
+import type { LinkOptions, LinkSession, LinkState, LinkStats, LinkTimes, Reply, TransportName } from './link-types.js';
 import { LongPollSession } from './longpoll-session.js';
 import { Outbox } from './outbox.js';
 import { Outflow } from './outflow.js';
 import { Pulse } from './pulse.js';
 import { quietly } from './quiet.js';
-import type { Session, SessionContext, SessionEnd } from './session.js';
+import { readCommand, type Session, type SessionContext, type SessionEnd } from './session.js';
 import { UploadLimit } from './upload-limit.js';
 import { type BrainAddress, brainAddress } from './url.js';
 import { WebSocketSession } from './websocket-session.js';
@@ -33,8 +24,6 @@ const TIMES: LinkTimes = {
   heartbeat: 10_000,
 };
 
-/** Skew worth a line. */
-const SKEW_MS = 5000;
 /** How long a connection that is to be replaced may still wait for acks. */
 const HANDOVER_MS = 2000;
 /** WebSocket is given up for long-poll after so many. */
@@ -103,8 +92,8 @@ export class Link {
       log: options.log,
       stats: () => this.stats,
       hello: () => this.#hello,
-      ...(options.heartbeat === undefined ? {} : { heartbeat: options.heartbeat }),
-      ...(options.agentStatus === undefined ? {} : { agentStatus: options.agentStatus }),
+      heartbeat: options.heartbeat,
+      agentStatus: options.agentStatus,
     });
     this.#context = this.#makeContext();
   }
@@ -348,18 +337,10 @@ export class Link {
       onProof: (signed) => this.#onProof(signed),
       secretIsRight: () => this.#secretIsRight,
       onChange: () => this.#changed(),
-      onCommand: ({ id, payload, exact }) => {
-        const command: LinkCommand = {
-          id,
-          action: payload.action,
-          target: payload.target,
-          parameters: payload.parameters,
-          exact,
-          timeoutSeconds: payload.timeout_seconds,
-          issuedBy: payload.issued_by,
-        };
-        this.#call(() => this.#options.onCommand(command, this.#reply(id, payload.delivery_claim_token)));
-      },
+      onCommand: (frame) =>
+        this.#call(() => {
+          this.#options.onCommand(readCommand(frame), this.#reply(frame.id, frame.payload.delivery_claim_token));
+        }),
       onDebug: (message) => this.#log.debug(message),
     };
   }
@@ -371,18 +352,9 @@ export class Link {
     this.#lastConnectedAt = now;
     this.#skewMs = session.clockSkewMs;
     this.#outbox.reopen(performance.now());
-    const skew = session.clockSkewMs ?? 0;
-    // A fatal one is told with the refusal that follows.
-    if (Math.abs(skew) > SKEW_MS && Math.abs(skew) < FATAL_SKEW_MS) {
-      const seconds = Math.round(Math.abs(skew) / 1000);
-      this.#log.once(
-        'link.skew',
-        'warn',
-        `the clock of this host is ${seconds} s ${skew > 0 ? 'behind' : 'ahead of'} the brain's: from 60 s on the brain refuses every frame; synchronise the clocks (NTP)`,
-      );
-    } else {
-      this.#log.over('link.skew');
-    }
+    const skew = skewAdvice(session.clockSkewMs ?? 0);
+    if (skew === undefined) this.#log.over('link.skew');
+    else this.#log.once('link.skew', 'warn', skew);
     this.#setState('connected');
     this.#call(() => this.#options.onSession?.(session));
   }

@@ -4,7 +4,9 @@ import type { Log } from '../log.js';
 import type { FrameWriter, HeartbeatPayload, HelloPayload } from '../protocol/index.js';
 import type { LinkOptions, LinkStats } from './link-types.js';
 
-export interface PulseOptions extends Pick<LinkOptions, 'heartbeat' | 'agentStatus'> {
+export interface PulseOptions {
+  readonly heartbeat: LinkOptions['heartbeat'];
+  readonly agentStatus: LinkOptions['agentStatus'];
   readonly journal: Journal;
   readonly log: Log;
   readonly stats: () => LinkStats;

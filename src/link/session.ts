@@ -1,6 +1,6 @@
 import type { FrameWriter, HelloPayload, InboundFrame } from '../protocol/index.js';
 import type { LinkError } from './errors.js';
-import type { LinkSession, LinkTimes, TransportName } from './link-types.js';
+import type { LinkCommand, LinkSession, LinkTimes, TransportName } from './link-types.js';
 import type { Outbox } from './outbox.js';
 import type { Outflow } from './outflow.js';
 import type { Environment } from './socket.js';
@@ -58,4 +58,10 @@ export interface Session {
   quiesce(): void;
   /** Says goodbye and ends, at the latest after `timeoutMs`. */
   close(timeoutMs: number): void;
+}
+
+/** A command as the agent sees it. */
+export function readCommand({ id, payload, exact }: InboundFrame & { type: 'command' }): LinkCommand {
+  const { action, target, parameters, timeout_seconds: timeoutSeconds, issued_by: issuedBy } = payload;
+  return { id, action, target, parameters, exact, timeoutSeconds, issuedBy };
 }

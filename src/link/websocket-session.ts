@@ -1,4 +1,3 @@
-import type { createConnection } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import { type RawData, WebSocket } from 'ws';
 import {
@@ -17,13 +16,12 @@ import type { AckSummary, LinkSession } from './link-types.js';
 import type { NextFrame } from './outflow.js';
 import type { Session, SessionContext, SessionEnd } from './session.js';
 import { openSocket } from './socket.js';
-import { isLoopback } from './url.js';
+import { upgrade } from './upgrade.js';
 import { PATIENCE_MS } from './window.js';
 
 /** No event frame is begun while more waits in our own buffer: results shall not queue behind events. */
 const MAX_BUFFERED = 64 * 1024;
 const STALL_MS = 1000;
-const CLOSE_MS = 2000;
 /** What is left of a process that has nothing to do: our own writes, and its standard streams. */
 const IDLE = /Write|Shutdown|^PipeWrap$|^TTYWrap$/;
 /** A brain's frames are at most 1 MiB; what is larger is not from a brain. */
@@ -107,15 +105,7 @@ export class WebSocketSession implements Session {
         socket.destroy();
         return;
       }
-      const websocket = new WebSocket(address.websocket, {
-        createConnection: (() => socket) as typeof createConnection,
-        headers: { authorization: `Bearer ${token}` },
-        perMessageDeflate: false,
-        // Not in the types yet; its timer is not unref'ed.
-        ...({ closeTimeout: CLOSE_MS } as object),
-        ...(needsMask(address.websocket) ? {} : { generateMask: (mask: Buffer) => void mask.fill(0) }),
-        maxPayload: MAX_INBOUND,
-      });
+      const websocket = upgrade(socket, address.websocket, token, MAX_INBOUND);
       this.#socket = websocket;
       this.#listen(websocket);
       const silence = this.#after(times.handshake, () =>
@@ -392,14 +382,6 @@ export class WebSocketSession implements Session {
     clearTimeout(timer);
     this.#timers.delete(timer);
   }
-}
-
-/**
- * Masks protect proxies that misread plain WebSocket traffic (RFC 6455 §10.3). There are none inside TLS or this
- * machine, and XOR in JavaScript costs four times as much as the signature.
- */
-function needsMask(url: URL): boolean {
-  return url.protocol === 'ws:' && !isLoopback(url.hostname);
 }
 
 function messageOf(cause: unknown): string {

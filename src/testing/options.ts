@@ -34,25 +34,25 @@ export interface Misbehaviour {
 
 export interface StubBrainOptions extends Misbehaviour {
   /** Port on 127.0.0.1. Default: a free one. */
-  readonly port?: number;
+  readonly port?: number | undefined;
   /** Path before `/ws/agent` and `/api/v1`, such as `/z4j`. Default none. */
-  readonly prefix?: string;
+  readonly prefix?: string | undefined;
   /** Default 10, as a brain. */
-  readonly heartbeatSeconds?: number;
+  readonly heartbeatSeconds?: number | undefined;
   /** Bytes of the largest frame. Default 1 MiB, as a brain. */
-  readonly maxFrameBytes?: number;
+  readonly maxFrameBytes?: number | undefined;
   /** Bytes of the largest long-poll upload. Default 8192, as a brain. */
-  readonly maxBodyBytes?: number;
+  readonly maxBodyBytes?: number | undefined;
   /** Events taken in per second, one frame after the other, as by a real database. Default: as fast as it can. */
-  readonly eventsPerSecond?: number;
+  readonly eventsPerSecond?: number | undefined;
   /** false: events are counted and acknowledged but neither stored nor projected, for benchmarks. */
-  readonly record?: boolean;
+  readonly record?: boolean | undefined;
   /** What the brain says its version is. Default `1.13.0`. */
-  readonly brainVersion?: string;
+  readonly brainVersion?: string | undefined;
   /** Agent token. Default: a random one. */
-  readonly token?: string;
+  readonly token?: string | undefined;
   /** 32 bytes. Default: random. */
-  readonly secret?: Uint8Array;
+  readonly secret?: Uint8Array | undefined;
 }
 
 /** An operator's command. */
