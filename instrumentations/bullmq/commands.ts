@@ -222,10 +222,24 @@ const deadLetters: Handler = async (subject, { parameters }, context) => {
 
 const GRACE = 2000;
 
+interface CancellingWorker {
+  readonly closing?: unknown;
+  readonly childPool?: { clean(): Promise<void> };
+  cancelJob?(id: string, reason: string): boolean;
+}
+
+/** A closed worker does not wait for an abandoned sandbox, and misses its child: it would keep the host alive. */
+function cleanUpAfter(run: Run, worker: CancellingWorker | undefined): void {
+  const clean = (): void => {
+    if (worker?.closing) worker.childPool?.clean().catch(() => {});
+  };
+  run.work?.then(clean, clean);
+}
+
 /** Ends a run of this process; resolves with how. */
 async function cancelRun(run: Run, id: string): Promise<JsonValue> {
   const message = 'cancelled by an operator';
-  const worker = run.worker?.worker as { cancelJob?(id: string, reason: string): boolean } | undefined;
+  const worker = run.worker?.worker as CancellingWorker | undefined;
   const settled = async (ms: number): Promise<boolean> => {
     for (const end = Date.now() + ms; run.outcome === undefined && Date.now() < end; ) {
       await new Promise((resolve) => setTimeout(resolve, 5).unref());
@@ -239,6 +253,7 @@ async function cancelRun(run: Run, id: string): Promise<JsonValue> {
     return { cancelled: 'active', how: 'signal' };
   }
   run.abandon?.(new Error(message));
+  cleanUpAfter(run, worker);
   if (!(await settled(GRACE))) throw new CommandError('indeterminate', 'the broker did not confirm the end of the run');
   if (run.outcome === 'succeeded') return { noop: true, reason: 'it completed first' };
   return { cancelled: 'active', how: 'abandoned', note: 'its result is dropped; its code may still be running' };
@@ -251,11 +266,14 @@ const cancel: Handler = async (subject, { parameters }) => {
   if (FINISHED.has(state)) return { noop: true, reason: `already ${state}` };
   if (state === 'unknown') return { noop: true, reason: 'the broker does not have it' };
   if (state !== 'active') {
-    const removed = await queue.remove(id);
+    const removed = await queue.remove(id).catch((error: unknown) => {
+      if (/job scheduler/.test(exceptionText(error))) return -1;
+      throw error;
+    });
     if (removed === 1) return { cancelled: state };
     if (removed < 0) {
-      const why = 'it is the next run of a schedule: disable or delete the schedule instead';
-      throw new CommandError('refused', `${task} cannot be removed: ${why}`);
+      const remedy = 'it is the next run of a schedule: disable or delete the schedule instead';
+      throw new CommandError('refused', `${task} cannot be removed: ${remedy}`);
     }
   }
   const runs = liveOf(subject.name).workers.flatMap(({ worker, active }) =>

@@ -17,7 +17,7 @@ import {
   type Trace,
   taskId,
 } from './map.js';
-import { quietly, watch } from './quiet.js';
+import { ignore, quietly, watch } from './quiet.js';
 import { engineOf, placeOf, type Run, registry, seenLive, seenTask, seenWorker } from './registry.js';
 
 const { runs } = registry;
@@ -185,10 +185,21 @@ const workerClosed = guard('BullMQ workers', (worker: ForeignWorker) => {
 
 const live = guard('BullMQ instances', seenLive);
 
+/**
+ * Before 5.40.1 a worker that is paused may still get one job, which it then leaves active until it stalls. When it was
+ * an operator who paused it, the job goes back.
+ */
+const giveBack = guard('BullMQ paused workers', (worker: ForeignWorker, job: ForeignJob, token: unknown) => {
+  const run: Run = { job, worker: undefined, outcome: 'put back' };
+  runs.set(job, run);
+  watch(worker.moveLimitedBackToWait(job, token), ignore);
+});
+
 /** Lets an operator end the run while the processor goes on: what it still returns is of no account. */
 function abandonable(job: ForeignJob, result: unknown): unknown {
   const run = runs.get(job);
   if (run === undefined || !(result instanceof Promise)) return result;
+  run.work = result;
   return new Promise((resolve, reject) => {
     run.abandon = reject;
     result.then(resolve, reject);
@@ -245,6 +256,7 @@ export function patchWorker(Worker: { readonly prototype: object }): void {
         const job = args[0] as ForeignJob | undefined;
         // Before 5.40.1 the method returns at once in these states.
         const isLeft = (worker.closing || worker.paused) && !('mainLoop' in worker);
+        if (isLeft && job && !worker.closing && registry.held.has(worker)) giveBack(worker, job, args[1]);
         if (hub.recorder === undefined || !job || isLeft) return stands.apply(worker, args);
         pickedUp(worker, job);
         const result = stands.apply(worker, args);

@@ -54,6 +54,7 @@ export interface ForeignWorker extends ForeignQueueBase {
   readonly paused?: unknown;
   readonly processFn?: (...args: unknown[]) => unknown;
   concurrency?: number;
+  moveLimitedBackToWait(job: ForeignJob, token: unknown): Promise<unknown>;
   isPaused(): boolean;
   isRunning(): boolean;
 }

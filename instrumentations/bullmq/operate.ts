@@ -138,7 +138,7 @@ export class BullMQEngine implements Engine {
       const name = this.#host?.workerName(queue);
       if (name !== undefined) details[name] = this.#details(queue, this.#workersOf(queue));
     }
-    const depths = await this.#depths([...queues, ...workers.map(({ worker }) => worker)], signal);
+    const depths = await this.#depths([...workers.map(({ worker }) => worker), ...queues], signal);
     return { workers: details, ...(depths === undefined ? {} : { queueDepths: depths }) };
   }
 
@@ -193,6 +193,7 @@ export class BullMQEngine implements Engine {
     if (this.#busy || objects.length === 0 || signal.aborted) return undefined;
     this.#busy = true;
     const depths: { [queue: string]: number } = {};
+    // Of several objects of one queue the last counts: the application's own Queue.
     const byName = new Map(objects.map((object) => [placeOf(object).queue, object]));
     const asked = Promise.allSettled(
       [...byName].map(async ([queue, object]) => {

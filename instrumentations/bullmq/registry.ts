@@ -17,6 +17,8 @@ export interface Run {
   limited?: boolean;
   /** Set while the processor runs: ends the run with this error, whatever the processor does. */
   abandon?: (error: Error) => void;
+  /** What the processor is doing, also after it was abandoned. */
+  work?: Promise<unknown>;
   /** An operator cancelled it: the next failure is final and told as revoked. */
   revoked?: boolean;
 }
@@ -83,6 +85,8 @@ interface Registry {
   readonly told: Recent;
   readonly places: Map<string, LivePlace>;
   placeOf: WeakMap<object, LivePlace>;
+  /** Workers that an operator paused. */
+  readonly held: WeakSet<ForeignWorker>;
   /** By worker: the queue its loop waits on, where the version does not show it. */
   readonly fifos: WeakMap<ForeignWorker, object>;
   version: string | undefined;
@@ -105,6 +109,7 @@ globals[KEY] ??= {
   told: new Recent(),
   places: new Map(),
   placeOf: new WeakMap(),
+  held: new WeakSet(),
   fifos: new WeakMap(),
   version: undefined,
   copies: new Map(),

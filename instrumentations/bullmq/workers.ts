@@ -91,6 +91,7 @@ export function cancelConsumer(workers: readonly LiveWorker[], parameters: JsonO
   let running = 0;
   for (const live of workers) {
     running += live.active.size;
+    registry.held.add(live.worker);
     operable(live)
       .pause()
       .catch(() => {});
@@ -101,7 +102,10 @@ export function cancelConsumer(workers: readonly LiveWorker[], parameters: JsonO
 export async function resume(workers: readonly LiveWorker[], parameters: JsonObject): Promise<JsonValue> {
   const queue = checkQueue(workers, parameters);
   const paused = workers.map(operable).filter((worker) => worker.isPaused());
-  for (const worker of paused) await worker.resume();
+  for (const worker of paused) {
+    registry.held.delete(worker);
+    await worker.resume();
+  }
   return paused.length > 0 ? { queue, resumed: paused.length } : { queue, noop: true, reason: 'it was not paused' };
 }
 

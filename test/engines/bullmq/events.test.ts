@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Redis, startRedis } from '../../support/redis.js';
-import { type Play, play, VERSIONS } from './play.js';
+import { fresh, type Play, play, VERSIONS } from './play.js';
 
 // s sent, r received, x started, ok succeeded, f failed, t retried, v revoked, o rejected, q(…) put back
 type Expected = { readonly [jobId: string]: string };
@@ -22,6 +22,8 @@ interface FlowIds {
 }
 
 const flow = (result: Play): FlowIds => result.outcomes.flow?.value as FlowIds;
+
+const failedParent = (result: Play) => result.outcomes.failedParent?.value as { parent: string; child: string };
 
 const CASES: readonly Case[] = [
   { scenario: 'plain', jobs: { 1: 's r x ok' } },
@@ -55,15 +57,13 @@ const CASES: readonly Case[] = [
   {
     scenario: 'failedParent',
     jobs: (result, version) => ({
-      [(result.outcomes.failedParent?.value as { parent: string }).parent]: since(version, [5, 49, 2])
-        ? 's r f'
-        : 's r',
+      [failedParent(result).parent]: since(version, [5, 49, 2]) ? 's r f' : 's r',
     }),
   },
   {
     scenario: 'failedParent',
     queue: 'failedParent-children',
-    jobs: (result) => ({ [(result.outcomes.failedParent?.value as { child: string }).child]: 's r x f' }),
+    jobs: (result) => ({ [failedParent(result).child]: 's r x f' }),
   },
   { scenario: 'legacyRepeat', below: 6, jobs: (result) => iterations(result, 'legacyRepeat') },
   { scenario: 'legacyRepeat', from: 6, jobs: { 1: 's r x ok' } },
@@ -128,7 +128,7 @@ for (const version of VERSIONS) {
 
       beforeAll(async () => {
         const scenarios = [...new Set(cases.map(({ scenario }) => scenario))];
-        result = await play({ version, mode, port: await fresh(redis), scenarios });
+        result = await play({ version, mode, port: await fresh(redis.port), scenarios });
       }, 90_000);
 
       it('leaves the host as it is', () => {
@@ -230,22 +230,10 @@ describe.each(VERSIONS)('bullmq %s under time', (version) => {
 
   beforeAll(async () => {
     const scenarios = cases.map(({ scenario }) => scenario);
-    result = await play({ version, mode: 'cjs', port: await fresh(redis), scenarios });
+    result = await play({ version, mode: 'cjs', port: await fresh(redis.port), scenarios });
   }, 90_000);
 
   it.each(cases)('$scenario', ({ scenario, jobs }) => {
     expect(result.sequences(scenario)).toEqual(typeof jobs === 'function' ? jobs(result, version) : jobs);
   });
 });
-
-/** Empties the server between two hosts: job ids start at 1 again. */
-async function fresh({ port }: Redis): Promise<number> {
-  const { connect } = await import('node:net');
-  await new Promise<void>((resolve, reject) => {
-    const socket = connect(port, '127.0.0.1', () => socket.end('FLUSHALL\r\n'));
-    socket.on('data', () => {});
-    socket.on('close', () => resolve());
-    socket.on('error', reject);
-  });
-  return port;
-}

@@ -3,7 +3,7 @@
 const { createRequire } = require('node:module');
 const { join } = require('node:path');
 const { pathToFileURL } = require('node:url');
-const { scenarios } = require('./scenarios.cjs');
+const scenarios = { ...require('./scenarios.cjs').scenarios, ...require('./commands.cjs').scenarios };
 
 const [folder, mode, port, ...names] = process.argv.slice(2);
 const requireThere = createRequire(join(folder, 'index.js'));
@@ -44,6 +44,40 @@ function context(bullmq, name) {
       keep(new bullmq.Worker(name + suffix, processor, { connection, drainDelay: 1, ...options })),
     /** The Redis client of a queue. */
     client: (queue) => queue.client ?? queue.getBackend().client,
+    /** What an operator does: resolves with the result or the refusal. */
+    command: async (action, parameters = {}, context = {}) => {
+      const began = Date.now();
+      const engine = globalThis.engines.get('bullmq');
+      const command = {
+        id: `c-${name}-${began}`,
+        action,
+        parameters,
+        target: { type: 'task', id: null },
+        issuedBy: null,
+      };
+      try {
+        return await engine.execute(command, {
+          signal: new AbortController().signal,
+          yield: () => new Promise((resolve) => setImmediate(resolve)),
+          allowPurge() {},
+          excerpt: (text, bytes) => text.slice(-bytes),
+          ...context,
+        });
+      } catch (error) {
+        return { refused: error.code ?? String(error.stack), message: error.message };
+      }
+    },
+    stateOf: async (queue, id) => (await (await queue.getJob(id))?.getState()) ?? 'unknown',
+    /** How many connections the server has of this process and others. */
+    clients: async () => {
+      const probe = ctx.probe ?? new bullmq.Queue(`${name}-clients`, { connection });
+      if (ctx.probe === undefined) {
+        ctx.probe = keep(probe);
+        await probe.waitUntilReady();
+      }
+      const list = await (await ctx.client(probe)).client('LIST');
+      return list.trim().split('\n').length;
+    },
     flows: () => keep(new bullmq.FlowProducer({ connection })),
     /** Waits until the job is in one of the states. */
     state: (queue, id, ...states) =>

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -120,4 +121,15 @@ function outcomes(output: string): Play['outcomes'] {
   } catch {
     return { host: { error: `no report; its output: ${output}` } };
   }
+}
+
+/** Empties the server between two hosts: job ids start at 1 again. Resolves with the port. */
+export async function fresh(port: number): Promise<number> {
+  await new Promise<void>((resolve, reject) => {
+    const socket = connect(port, '127.0.0.1', () => socket.end('FLUSHALL\r\n'));
+    socket.on('data', () => {});
+    socket.on('close', () => resolve());
+    socket.on('error', reject);
+  });
+  return port;
 }
