@@ -129,7 +129,7 @@ describe('Agent', () => {
     const away = await new Agent({ ...known, logLevel: 'silent' }).registerEngine(engine).start();
     engine.run('mail:kept');
     await away.stop(50);
-    stub = await stubBrain({ port, token, secret: Buffer.from(hmacSecret, 'base64url') });
+    stub = await stubBrain({ port, token, secret: Buffer.from(String(hmacSecret), 'base64url') });
     const next = await new Agent(known).registerEngine(new FakeEngine('bullmq')).start();
     expect(await stub.waitFor({ eventType: 'task_started' })).toMatchObject({ taskId: 'mail:kept' });
     await next.stop();
