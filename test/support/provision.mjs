@@ -94,8 +94,10 @@ function brain() {
 }
 
 async function targets() {
-  const { target, targets: table } = await import('./targets.mjs');
-  for (const name of Object.keys(table)) await target(name);
+  const { installTarget, targets: table } = await import('./targets.mjs');
+  const { FIXTURES } = await import('../loading/fixtures.mjs');
+  for (const [name, dependencies] of Object.entries(table)) await installTarget(name, dependencies);
+  for (const [name, dependencies] of Object.entries(FIXTURES)) await installTarget(`loading-${name}`, dependencies);
 }
 
 /** Builds when a source is newer than what was built last. */

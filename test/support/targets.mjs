@@ -15,6 +15,14 @@ export const targets = {
   ...each('bullmq', ['3.16.2', '4.18.3', '5.81.5']),
   // From 6 on the client of Redis is the application's own.
   ...each('bullmq', ['6.7.0'], { ioredis: '5' }),
+  ...each('agenda', ['3.1.0', '4.4.0', '5.0.0']),
+  // Each backend wants this very version.
+  ...each('agenda', ['6.2.6'], {
+    '@agendajs/mongo-backend': '4.0.3',
+    '@agendajs/postgres-backend': '3.0.6',
+    '@agendajs/redis-backend': '3.0.7',
+  }),
+  'hokify-6.3.0': { '@hokify/agenda': '6.3.0' },
   ...each('node-cron', ['2.0.3', '3.0.3', '4.0.0', '4.0.7', '4.2.1', '4.3.0', '4.4.1', '4.5.0', '4.6.0']),
 };
 
