@@ -5,6 +5,7 @@ import { type Engine, hub, type JsonValue, type TargetReport } from './engine.js
 import { LEAVE_MS, leaveWithProcess } from './exit.js';
 import { type Identity, identityOf } from './identity.js';
 import type { LinkStats } from './link/index.js';
+import { quietly } from './link/quiet.js';
 import { brainAddress } from './link/url.js';
 import { createLog, type Log } from './log.js';
 import { decodeSecret } from './protocol/index.js';
@@ -137,7 +138,7 @@ export class Agent {
 
   /** Connects and goes on trying; resolves when what was captured can be kept. Rejects with an `AgentError`. */
   start(): Promise<this> {
-    this.#starting ??= this.#start();
+    this.#starting ??= quietly(() => this.#start());
     return this.#starting;
   }
 
@@ -161,7 +162,7 @@ export class Agent {
 
   /** Says goodbye: what was captured is sent, acknowledged or left in the journal. Never rejects. */
   stop(timeoutMs: number = LEAVE_MS): Promise<void> {
-    this.#stopping ??= this.#stop(timeoutMs);
+    this.#stopping ??= quietly(() => this.#stop(timeoutMs));
     return this.#stopping;
   }
 
@@ -253,7 +254,9 @@ export class Agent {
     if (this.#engines.has(engine.name)) return;
     this.registerEngine(engine);
     if (this.#state === 'listening' && this.onFirstEngine !== undefined && this.#gathering === undefined) {
-      this.#gathering = setTimeout(this.onFirstEngine, GATHER_MS);
+      const connect = this.onFirstEngine;
+      // Whatever the host was doing when it made its first queue has nothing to do with us.
+      this.#gathering = quietly(() => setTimeout(connect, GATHER_MS));
       this.#gathering.unref();
     }
   }

@@ -1,9 +1,12 @@
 import { createRequire } from 'node:module';
-import { setImmediate } from 'node:timers';
+import { setTimeout } from 'node:timers';
 import type { TaskEvent } from './engine.js';
 import { hub, type TargetReport } from './hub.js';
+// Has to load before the host enters an asynchronous context of its own.
+import './link/quiet.js';
 import { observeCompile } from './loading/compile.js';
 import { loaded, see } from './loading/door.js';
+import { openOtherEyes } from './loading/eyes.js';
 import { installHooks } from './loading/hooks.js';
 import { selection } from './loading/selection.js';
 import { seeLater, sweep } from './loading/sweep.js';
@@ -124,8 +127,18 @@ export function register(): void {
     );
   }
   sweep();
-  // A later preload may have replaced the compiler without calling ours.
-  setImmediate(() => {
-    if (!isOutermost()) sweep();
-  }).unref();
+  // Somebody later may replace the compiler, with or without calling what was there.
+  let isBlind = false;
+  for (const delayMs of [0, 1000]) {
+    setTimeout(() => {
+      if (isBlind || isOutermost()) return;
+      isBlind = true;
+      sweep();
+      try {
+        openOtherEyes();
+      } catch (error) {
+        log.debug(`require-in-the-middle and import-in-the-middle stay off: ${String(error)}`);
+      }
+    }, delayMs).unref();
+  }
 }
