@@ -8,6 +8,7 @@ import type { Engine, JsonObject, JsonValue } from './engine.js';
 import { Heartbeat } from './heartbeat.js';
 import { HelloBuilder } from './hello.js';
 import { type Identity, shorten } from './identity.js';
+import { Legacy, type LegacyTimes } from './legacy.js';
 import { Link, type LinkCommand, type LinkSession, type LinkStats, type Reply } from './link/index.js';
 import type { Log } from './log.js';
 import type { HelloPayload, TelemetryLoss } from './protocol/index.js';
@@ -25,7 +26,11 @@ export interface AgentLinkOptions {
   readonly engines: ReadonlyMap<string, Engine>;
   readonly redactor: Redactor;
   readonly log: Log;
+  readonly legacy?: LegacyTimes;
 }
+
+/** At which level a row of an inventory stands in its event. */
+const ROW_DEPTH = 5;
 
 /** Between a change of the inventory and the hello that tells it, in milliseconds. */
 const INVENTORY_MS = 2000;
@@ -39,6 +44,7 @@ export class AgentLink {
   readonly #schedules: Schedules;
   readonly #router: CommandRouter;
   readonly #link: Link;
+  readonly #legacy: Legacy;
   #session: LinkSession | undefined;
   #told = '';
   /** Twins under our worker id that were met so far. */
@@ -64,7 +70,8 @@ export class AgentLink {
         reconnect: (reason) => this.#link.reconnect(reason),
       },
       texts: storage.texts,
-      redact: (value) => redactor.redact(value),
+      // A brain counts levels from the event that carries the rows.
+      redact: (value) => JSON.parse(redactor.print(value, ROW_DEPTH)) as JsonValue,
       log,
       schedulerName: (engine) => identity.schedulerName(engine),
     });
@@ -77,6 +84,11 @@ export class AgentLink {
       siblings: siblingsOf(storage),
       log,
       schedules: (command) => this.#schedules.handle(command),
+    });
+    this.#legacy = new Legacy({
+      storage,
+      answer: (id, result) => this.#link.answer(id, result),
+      times: options.legacy,
     });
     this.#link = new Link({
       url: settings.brainUrl,
@@ -92,6 +104,7 @@ export class AgentLink {
       agentStatus: () => ({ telemetry_loss: this.#loss() }),
       onCommand: (command, reply) => this.#command(command, reply),
       onSession: (session) => this.#onSession(session),
+      onResultWritten: (id) => this.#legacy.written(id),
       onReplaced: () => {
         this.#twins += 1;
       },
@@ -110,12 +123,14 @@ export class AgentLink {
   start(): void {
     this.#schedules.watch([...this.#options.engines.values()]);
     this.#link.start();
+    this.#legacy.start();
   }
 
   async stop(timeoutMs: number): Promise<void> {
     clearTimeout(this.#timer);
     this.#schedules.close();
     this.#heartbeat.stop();
+    this.#legacy.stop();
     await this.#link.stop({ timeoutMs });
   }
 

@@ -31,8 +31,11 @@ export interface Storage {
   siblings(): readonly number[];
   /** Rejects when nobody answers there. */
   send(slot: number, message: JsonValue, timeoutMs: number): Promise<JsonValue>;
-  /** Takes over what dead siblings left: their events go into our journal, their results are handed to `take`. */
-  adopt(take: (results: Results<CommandResult>) => void): Promise<void>;
+  /**
+   * Takes over what siblings left that are dead for `graceMs` (default 30 000): their events go into our journal, their
+   * results are handed to `take`. Never rejects.
+   */
+  adopt(take: (results: Results<CommandResult>) => void, graceMs?: number): Promise<void>;
   /** Resolves when the folder may be taken by the next. */
   close(): void;
 }
@@ -61,11 +64,16 @@ function memoryTexts(): TextStore {
   return { get: (key) => texts.get(key), set: (key, text) => void texts.set(key, text) };
 }
 
-/** Appends what `from` still holds to `to`, without parsing it; identical events are one to a brain. */
+/**
+ * Appends what `from` still holds to `to`, without parsing it; identical events are one to a brain. Stops when `to` is
+ * closed: what it did not take stays in `from`.
+ */
 export async function drain(from: Journal, to: Journal): Promise<void> {
   for (let batch = from.read(from.confirmed, DRAIN); batch !== undefined; batch = from.read(batch.end, DRAIN)) {
+    const start = to.end;
     for (const record of batch.records) to.append(record.toString(), { kind: UNKNOWN_KIND, task: 0 });
     to.flush();
+    if (to.end - start < batch.records.length) return;
     from.confirm(batch.end);
     await nextTurn();
   }
@@ -182,12 +190,12 @@ class SlotStorage implements Storage {
     return sendToSlot(home, agent, slot, message, { timeoutMs });
   }
 
-  async adopt(take: (results: Results<CommandResult>) => void): Promise<void> {
+  async adopt(take: (results: Results<CommandResult>) => void, graceMs?: number): Promise<void> {
     if (this.#adopting) return;
     this.#adopting = true;
     const { home, agent, slot, maxBytes, log } = this.#parts;
     try {
-      for (const found of await adoptSlots(home, agent, slot, { maxBytes, isWorthwhile: hasUnsent })) {
+      for (const found of await adoptSlots(home, agent, slot, { maxBytes, graceMs, isWorthwhile: hasUnsent })) {
         await drain(found.journal, this.journal);
         const results = openResults<CommandResult>(found.dir);
         take(results);

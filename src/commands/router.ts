@@ -91,7 +91,9 @@ export class CommandRouter {
   /** Resolves with the one answer to the command; never rejects. */
   handle(command: ReceivedCommand): Promise<CommandResult> {
     const { fire_id } = command.parameters;
-    return this.#once(command.id, command, () =>
+    // An epoch of schedules ends with its connection: no later one may answer for it.
+    const bound = command.action.startsWith('schedule.') && command.action !== 'schedule.fire';
+    return this.#once(bound ? `schedule:${command.id}` : command.id, command, () =>
       // A fire that is issued again is another command, but the same occurrence.
       typeof fire_id === 'string'
         ? this.#once(`fire:${fire_id}`, command, () => this.#run(command))

@@ -79,6 +79,8 @@ export interface LinkOptions {
   readonly onSession?: (session: LinkSession | undefined) => void;
   /** A twin connected under our worker id: `hello` is to name another one from now on. */
   readonly onReplaced?: () => void;
+  /** A connection has taken the result of this command; it may be called again after a reconnect. */
+  readonly onResultWritten?: (commandId: string) => void;
   /** Records no brain took were given up. */
   readonly onGivenUp?: () => void;
   readonly log: Log;

@@ -6,7 +6,7 @@ import { advice, FATAL_SKEW_MS, skewAdvice } from './advice.js';
 import { Backoff } from './backoff.js';
 import type { LinkOptions, LinkSession, LinkState, LinkStats, LinkTimes, Reply, TransportName } from './link-types.js';
 import { LongPollSession } from './longpoll-session.js';
-import { Outbox } from './outbox.js';
+import { type CommandAnswer, Outbox } from './outbox.js';
 import { Outflow } from './outflow.js';
 import { Pulse } from './pulse.js';
 import { quietly } from './quiet.js';
@@ -182,6 +182,12 @@ export class Link {
     });
   }
 
+  /** Answers a command, also one that an earlier process took; kept and sent like `Reply.result`. */
+  answer(commandId: string, answer: CommandAnswer, claimToken: string | null = null): void {
+    this.#outbox.add(commandId, answer, claimToken, performance.now());
+    quietly(() => this.#session?.wake());
+  }
+
   async #run(): Promise<void> {
     while (!this.#stopping) {
       this.#setState('connecting');
@@ -341,6 +347,7 @@ export class Link {
         this.#call(() => {
           this.#options.onCommand(readCommand(frame), this.#reply(frame.id, frame.payload.delivery_claim_token));
         }),
+      onResultWritten: (id) => this.#call(() => this.#options.onResultWritten?.(id)),
       onDebug: (message) => this.#log.debug(message),
     };
   }
@@ -376,8 +383,7 @@ export class Link {
       result: (answer) => {
         if (answered) return;
         answered = true;
-        this.#outbox.add(id, answer, claimToken, performance.now());
-        quietly(() => this.#session?.wake());
+        this.answer(id, answer, claimToken);
       },
     };
   }

@@ -176,6 +176,7 @@ export class LongPollSession implements Session {
         await this.#post((writer) => [failed(`the result cannot be sent: ${cause.message}`)(writer)]);
       }
       pending.writtenAt = performance.now();
+      this.#context.onResultWritten(id);
     }
   }
 

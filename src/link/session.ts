@@ -42,6 +42,8 @@ export interface SessionContext {
   /** Something was confirmed or written. */
   onChange(): void;
   onCommand(frame: InboundFrame & { type: 'command' }): void;
+  /** The connection took the result of this command. */
+  onResultWritten(commandId: string): void;
   onDebug(message: string): void;
 }
 

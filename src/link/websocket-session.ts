@@ -226,15 +226,17 @@ export class WebSocketSession implements Session {
       const { id, answer, claimToken } = pending;
       pending.writtenAt = performance.now();
       const token = claimToken === null ? {} : { delivery_claim_token: claimToken };
-      this.#write((writer) => writer.commandResult(id, { ...answer, ...token })).catch((cause) => {
+      const written = (): void => this.#context.onResultWritten(id);
+      this.#write((writer) => writer.commandResult(id, { ...answer, ...token })).then(written, (cause) => {
         if (!(cause instanceof ProtocolError)) {
           pending.writtenAt = undefined;
           return;
         }
         const error = `the result cannot be sent: ${cause.message}`;
-        void this.#write((writer) =>
-          writer.commandResult(id, { status: 'failed', result: null, error, ...token }),
-        ).catch(() => undefined);
+        this.#write((writer) => writer.commandResult(id, { status: 'failed', result: null, error, ...token })).then(
+          written,
+          () => undefined,
+        );
       });
     }
     if (this.#quiet || this.#immediate !== undefined || socket.bufferedAmount > MAX_BUFFERED) return;
