@@ -356,6 +356,11 @@ export const SETTINGS: Table = {
   logFormat: { ...choice('text', 'json'), env: 'Z4J_LOG_FORMAT', fallback: 'text', help: 'Shape of those lines' },
 };
 
+function problemOf({ env, secret, fallback, shown }: Setting<unknown>, { message }: SettingError): string {
+  const found = secret ? message.replace(/`.*?`/, '`…`') : message.replace(/ \(string\)$/, '');
+  return `Expected ${env} ${found}; ${fallback === '' ? 'it is ignored' : `using ${shown ?? String(fallback)}`}`;
+}
+
 export interface Configuration {
   readonly settings: Settings;
   /** One sentence each, with the remedy; the default is in force where a value was nonsense. */
@@ -405,9 +410,7 @@ export function readConfiguration(options: AgentOptions = {}, env: Environment =
     } catch (cause) {
       if (!(cause instanceof SettingError)) throw cause;
       if (option !== undefined) throw new SettingError(`Expected \`${key}\` ${cause.message}`);
-      problems.push(
-        `Expected ${setting.env} ${setting.secret ? cause.message.replace(/`.*?`/, '`…`') : cause.message}; ${setting.fallback === '' ? 'it is ignored' : `using ${setting.shown ?? String(setting.fallback)}`}`,
-      );
+      problems.push(problemOf(setting, cause));
       settings[key] = setting.fallback;
     }
   }
