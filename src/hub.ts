@@ -89,10 +89,16 @@ export function isSupported(version: string, { from, below }: EnginePatch['suppo
   return compare(v, numbers(from)) >= 0 && compare(v, numbers(below)) < 0;
 }
 
-/** The folder of the library's copy that a file belongs to. */
-function copyOf({ package: name, file }: PatchedModule): string {
+/** The folder of the library's copy that a file belongs to; undefined where an eye does not tell the path. */
+function copyOf({ package: name, file }: PatchedModule): string | undefined {
   const at = file.replaceAll('\\', '/').lastIndexOf(`/node_modules/${name}/`);
-  return at === -1 ? `${name}:${file}` : file.slice(0, at + name.length + 14);
+  return at > 0 && /^(?:[\\/]|[a-z]:)/i.test(file) ? file.slice(0, at) : undefined;
+}
+
+function isSameCopy(one: PatchedModule, other: PatchedModule): boolean {
+  if (one.package !== other.package) return false;
+  const [here, there] = [copyOf(one), copyOf(other)];
+  return here === undefined || there === undefined ? one.version === other.version : here === there;
 }
 
 function supersedes(report: TargetReport, before: TargetReport): boolean {
@@ -134,8 +140,7 @@ function createHub(): Hub {
       return outcome;
     },
     report(report) {
-      const copy = copyOf(report);
-      const known = this.targets.findIndex((other) => copyOf(other) === copy);
+      const known = this.targets.findIndex((other) => isSameCopy(report, other));
       const before = this.targets[known];
       if (before !== undefined && !supersedes(report, before)) return;
       if (known === -1) this.targets.push(report);

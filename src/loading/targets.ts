@@ -5,6 +5,8 @@ export interface Target {
   readonly package: string;
   /** Name of the `EnginePatch` that the engine's `patch.js` exports; the supported versions stand there. */
   readonly patch: string;
+  /** Name of the OpenTelemetry plug-in that the engine's `index.js` exports. */
+  readonly instrumentation: string;
   /** Files behind the entry modules that hold something to patch, relative to the package. */
   readonly inner?: RegExp;
   /** Function declarations of the ES entry module that the patch wants to re-bind. */
@@ -17,15 +19,17 @@ export const TARGETS: readonly Target[] = [
     engine: 'bullmq',
     package: 'bullmq',
     patch: 'bullmqPatch',
+    instrumentation: 'BullMQInstrumentation',
     // Deep imports skip the entry, and JobScheduler is not exported before 5.28. Bundlers take dist/esm.
     inner: /^dist\/(?:cjs|esm)\/classes\/(?:job|job-scheduler|flow-producer|queue|queue-base|worker)\.js$/,
   },
-  { engine: 'agenda', package: 'agenda', patch: 'agendaPatch' },
-  { engine: 'agenda', package: '@hokify/agenda', patch: 'agendaPatch' },
+  { engine: 'agenda', package: 'agenda', patch: 'agendaPatch', instrumentation: 'AgendaInstrumentation' },
+  { engine: 'agenda', package: '@hokify/agenda', patch: 'agendaPatch', instrumentation: 'AgendaInstrumentation' },
   {
     engine: 'node-cron',
     package: 'node-cron',
     patch: 'nodeCronPatch',
+    instrumentation: 'NodeCronInstrumentation',
     rebind: ['schedule', 'createTask', 'shutdown'],
   },
 ];

@@ -114,6 +114,27 @@ describe('libraries that are not what we know', () => {
   });
 });
 
+test('somebody replaces the compiler and calls nobody: found late', async () => {
+  const output = await unharmed({
+    source: `
+      const Module = require('node:module');
+      const { wrap } = Module;
+      const { readFileSync } = require('node:fs');
+      const { runInThisContext } = require('node:vm');
+      const { dirname } = require('node:path');
+      Module.prototype._compile = function (content, filename) {
+        const local = (id) => this.require(id);
+        const run = runInThisContext(wrap(content), { filename });
+        return run.call(this.exports, this.exports, local, this, filename, dirname(filename));
+      };
+      const { Worker } = require('bullmq');
+      const isPatched = () => globalThis[Symbol.for('z4j.bare')]?.targets.some(({ outcome }) => outcome === 'patched');
+      const look = () => (process.env.Z4J_TOKEN && !isPatched() ? setTimeout(look, 10) : console.log(Worker.name));
+      look();`,
+  });
+  expect(lines(output)).toEqual([]);
+});
+
 describe('ways to start', () => {
   test('--require is refused before anything runs', async () => {
     const output = await host({ source: "console.log('ran');", flags: ['--require', '@z4j/bare/register'] });
