@@ -48,19 +48,20 @@ function tell({ engine, package: name, version, file, eye, outcome, error }: Tar
 
 const PENDING = 10_000;
 
-/** Keeps events until the agent has loaded. */
-function hold(): () => void {
+/** Keeps events until the agent has loaded; what it returns gives the place free, what that returns hands them over. */
+function hold(): () => () => void {
   const events: TaskEvent[] = [];
-  const holder = {
-    record: (event: TaskEvent) => {
+  hub.recorder = {
+    record: (event) => {
       if (events.length < PENDING) events.push(event);
     },
     engine: () => undefined,
   };
-  hub.recorder = holder;
   return () => {
-    if (hub.recorder === holder) hub.recorder = undefined;
-    else for (const event of events) hub.record(event);
+    hub.recorder = undefined;
+    return () => {
+      for (const event of events) hub.record(event);
+    };
   };
 }
 
@@ -78,9 +79,15 @@ function start(failed: (error: unknown) => void): void {
     const release = hold();
     const path = './autostart.js';
     import(path)
-      .then((late: Autostart) => late.autostart())
-      .catch(failed)
-      .finally(release);
+      .then(({ autostart }: Autostart) => {
+        const replay = release();
+        autostart();
+        replay();
+      })
+      .catch((error: unknown) => {
+        release();
+        failed(error);
+      });
     return;
   }
   agent.autostart();
