@@ -1,4 +1,4 @@
-import { encodeRecord, kindAt, lengthAt, MAX_TEXT, RECORD_HEADER } from './format.js';
+import { encodeRecord, kindAt, lengthAt, MAX_TEXT, RECORD_HEADER, taskAt } from './format.js';
 import type { Position, RecordMeta } from './journal.js';
 import { UNKNOWN_KIND } from './losses.js';
 
@@ -78,10 +78,10 @@ export const copyOf = (block: Block): Block => ({
 });
 
 /** The records of a block. */
-export function* recordsOf({ bytes, length }: Block): Generator<{ readonly kind: number; readonly text: Buffer }> {
+export function* recordsOf({ bytes, length }: Block): Generator<RecordMeta & { readonly text: Buffer }> {
   for (let at = 0; at < length; ) {
     const end = at + RECORD_HEADER + lengthAt(bytes, at);
-    yield { kind: kindAt(bytes, at), text: bytes.subarray(at + RECORD_HEADER, end) };
+    yield { kind: kindAt(bytes, at), task: taskAt(bytes, at), text: bytes.subarray(at + RECORD_HEADER, end) };
     at = end;
   }
 }

@@ -8,6 +8,7 @@ import {
   MARKER_AT,
   positionAt,
   RECORD_HEADER,
+  taskAt,
   timeAt,
 } from './format.js';
 import type { Position } from './journal.js';
@@ -52,6 +53,9 @@ export class SegmentCursor {
   }
   get kind(): number {
     return kindAt(this.#chunk, this.#at);
+  }
+  get task(): number {
+    return taskAt(this.#chunk, this.#at);
   }
   get time(): number {
     return timeAt(this.#chunk, this.#at);

@@ -5,6 +5,8 @@ export type Position = number;
 export interface JournalBatch {
   /** UTF-8 of each record as it was appended. */
   readonly records: readonly Buffer[];
+  /** What was appended with each record. */
+  readonly metas: readonly RecordMeta[];
   readonly start: Position;
   /** Position after the last record. */
   readonly end: Position;

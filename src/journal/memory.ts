@@ -10,7 +10,7 @@ export interface MemoryJournalOptions {
 
 interface Entry {
   readonly text: Buffer;
-  readonly kind: number;
+  readonly meta: RecordMeta;
   readonly at: number;
 }
 
@@ -46,9 +46,9 @@ class MemoryJournal implements Journal {
       this.#losses.add(meta.kind);
       return;
     }
-    this.#entries.push({ text, kind: meta.kind, at: Date.now() });
+    this.#entries.push({ text, meta, at: Date.now() });
     this.#bytes += text.length;
-    while (this.#bytes > this.#maxBytes) this.#losses.add(this.#shift().kind);
+    while (this.#bytes > this.#maxBytes) this.#losses.add(this.#shift().meta.kind);
     // Not unref'ed: an unref'ed immediate waits for the next I/O event. It keeps the process for this one turn only.
     this.#turn ??= setImmediate(this.#onTurn);
   }
@@ -56,14 +56,16 @@ class MemoryJournal implements Journal {
   read(start: Position, limit: { readonly records: number; readonly bytes: number }): JournalBatch | undefined {
     const first = Math.max(start, this.#confirmed);
     const records: Buffer[] = [];
+    const metas: RecordMeta[] = [];
     let bytes = 0;
     for (let index = this.#head + first - this.#confirmed; index < this.#entries.length; index++) {
-      const { text } = this.#entries[index] as Entry;
+      const { text, meta } = this.#entries[index] as Entry;
       if (records.length > 0 && (records.length >= limit.records || bytes + text.length > limit.bytes)) break;
       records.push(text);
+      metas.push(meta);
       bytes += text.length;
     }
-    return records.length === 0 ? undefined : { records, start: first, end: first + records.length, bytes };
+    return records.length === 0 ? undefined : { records, metas, start: first, end: first + records.length, bytes };
   }
 
   confirm(end: Position): void {

@@ -1,5 +1,5 @@
 import { type Block, recordsOf } from './block.js';
-import type { JournalBatch, Position } from './journal.js';
+import type { JournalBatch, Position, RecordMeta } from './journal.js';
 
 /** The records of a time without a disk: blocks in memory, the oldest dropped over the limit. */
 export class Overlay {
@@ -55,14 +55,16 @@ export class Overlay {
     if (block === undefined) return undefined;
     const from = Math.max(start, block.start);
     const records: Buffer[] = [];
+    const metas: RecordMeta[] = [];
     let bytes = 0;
     let position = block.start;
-    for (const { text } of recordsOf(block)) {
+    for (const { kind, task, text } of recordsOf(block)) {
       if (position++ < from) continue;
       if (records.length > 0 && (records.length >= limit.records || bytes + text.length > limit.bytes)) break;
       records.push(text);
+      metas.push({ kind, task });
       bytes += text.length;
     }
-    return { records, start: from, end: from + records.length, bytes };
+    return { records, metas, start: from, end: from + records.length, bytes };
   }
 }

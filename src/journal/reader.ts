@@ -6,7 +6,7 @@ import { closeQuietly, isUnlinked, NumberCell, openFile } from './disk.js';
 import { errnoOf } from './errors.js';
 import { CONFIRMED_FILE, LOST_READING_FILE } from './files.js';
 import { SEGMENT_HEADER } from './format.js';
-import type { Journal, JournalBatch, Losses, Position } from './journal.js';
+import type { Journal, JournalBatch, Losses, Position, RecordMeta } from './journal.js';
 import { KINDS, UNKNOWN_KIND } from './losses.js';
 import { Overlay } from './overlay.js';
 import { headerOf, listSegments, segmentPath } from './segments.js';
@@ -147,9 +147,11 @@ export class JournalReader implements JournalReading {
     const first = this.#position;
     const mark = { start: first, segment, offset: cursor.offset, at: cursor.time };
     const records: Buffer[] = [];
+    const metas: RecordMeta[] = [];
     let bytes = 0;
     do {
       if (records.length > 0 && (records.length >= limit.records || bytes + cursor.length > limit.bytes)) break;
+      metas.push({ kind: cursor.kind, task: cursor.task });
       const text = cursor.take();
       records.push(text);
       bytes += text.length;
@@ -158,7 +160,7 @@ export class JournalReader implements JournalReading {
     } while (this.#position < this.#shared.end && cursor.peek() && cursor.position === this.#position);
     this.#marks.push({ ...mark, end: this.#position });
     if (this.#marks.length > MAX_MARKS) this.#marks.splice(1, 1);
-    return { records, start: first, end: this.#position, bytes };
+    return { records, metas, start: first, end: this.#position, bytes };
   }
 
   /** Takes the first record at or behind `position` at hand; false when there is none, or none that can be read now. */
