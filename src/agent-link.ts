@@ -9,7 +9,7 @@ import { Heartbeat } from './heartbeat.js';
 import { HelloBuilder } from './hello.js';
 import { type Identity, shorten } from './identity.js';
 import { Legacy, type LegacyTimes } from './legacy.js';
-import { Link, type LinkCommand, type LinkSession, type LinkStats, type Reply } from './link/index.js';
+import { Link, type LinkCommand, type LinkOptions, type LinkSession, type LinkStats, type Reply } from './link/index.js';
 import type { Log } from './log.js';
 import type { HelloPayload, TelemetryLoss } from './protocol/index.js';
 import type { Redactor } from './redactor.js';
@@ -27,6 +27,7 @@ export interface AgentLinkOptions {
   readonly redactor: Redactor;
   readonly log: Log;
   readonly legacy?: LegacyTimes;
+  readonly link?: Pick<LinkOptions, 'times' | 'backoff' | 'env'>;
 }
 
 /** At which level a row of an inventory stands in its event. */
@@ -98,7 +99,8 @@ export class AgentLink {
       allowPlain: settings.allowInsecure,
       journal: storage.journal,
       log,
-      times: { heartbeat: settings.heartbeatSeconds * 1000 },
+      ...options.link,
+      times: { heartbeat: settings.heartbeatSeconds * 1000, ...options.link?.times },
       hello: () => this.#payload(),
       heartbeat: (signal) => this.#heartbeat.payload(signal),
       agentStatus: () => ({ telemetry_loss: this.#loss() }),
