@@ -8,8 +8,17 @@ import type { Engine, JsonObject, JsonValue } from './engine.js';
 import { Heartbeat } from './heartbeat.js';
 import { HelloBuilder } from './hello.js';
 import { type Identity, shorten } from './identity.js';
+import { isLendable } from './journal/durable.js';
 import { Legacy, type LegacyTimes } from './legacy.js';
-import { Link, type LinkCommand, type LinkOptions, type LinkSession, type LinkStats, type Reply } from './link/index.js';
+import {
+  Link,
+  type LinkOptions,
+  type LinkPort,
+  type LinkSession,
+  type LinkStats,
+  type PortCommand,
+  type Reply,
+} from './link/index.js';
 import type { Log } from './log.js';
 import type { HelloPayload, TelemetryLoss } from './protocol/index.js';
 import type { Redactor } from './redactor.js';
@@ -17,6 +26,7 @@ import type { BatchAck } from './schedules/epoch.js';
 import { LONGPOLL } from './schedules/mirror.js';
 import { Schedules } from './schedules/schedules.js';
 import type { Storage } from './storage.js';
+import { ThreadLink, type ThreadLinkOptions } from './thread/thread-link.js';
 
 export interface AgentLinkOptions {
   readonly settings: Settings;
@@ -44,7 +54,7 @@ export class AgentLink {
   readonly #heartbeat: Heartbeat;
   readonly #schedules: Schedules;
   readonly #router: CommandRouter;
-  readonly #link: Link;
+  readonly #link: LinkPort;
   readonly #legacy: Legacy;
   #session: LinkSession | undefined;
   #told = '';
@@ -91,13 +101,12 @@ export class AgentLink {
       answer: (id, result) => this.#link.answer(id, result),
       times: options.legacy,
     });
-    this.#link = new Link({
+    const link = {
       url: settings.brainUrl,
       token: settings.token,
       secret,
       transport: settings.transport,
       allowPlain: settings.allowInsecure,
-      journal: storage.journal,
       log,
       ...options.link,
       times: { heartbeat: settings.heartbeatSeconds * 1000, ...options.link?.times },
@@ -110,7 +119,10 @@ export class AgentLink {
       onReplaced: () => {
         this.#twins += 1;
       },
-    });
+    } satisfies Omit<ThreadLinkOptions, 'journal'>;
+    const { journal } = storage;
+    this.#link =
+      settings.thread && isLendable(journal) ? new ThreadLink({ ...link, journal }) : new Link({ ...link, journal });
   }
 
   get stats(): LinkStats {
@@ -213,7 +225,7 @@ export class AgentLink {
     }
   }
 
-  #command(command: LinkCommand, reply: Reply): void {
+  #command(command: PortCommand, reply: Reply): void {
     reply.ack();
     const { id, action, target, parameters, timeoutSeconds, issuedBy } = command;
     void this.#router

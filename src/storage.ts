@@ -82,10 +82,14 @@ export async function drain(from: Journal, to: Journal): Promise<void> {
 const DRAIN = { records: 500, bytes: 256 * 1024 };
 
 /** Keeps everything in memory: before the home is open, and where it cannot be. */
-export function memoryStorage({ bufferMaxBytes }: Pick<Settings, 'bufferMaxBytes'>): Storage {
+export function memoryStorage({
+  bufferMaxBytes,
+  thread,
+}: Pick<Settings, 'bufferMaxBytes'> & Partial<Pick<Settings, 'thread'>>): Storage {
+  const maxBytes = Math.min(bufferMaxBytes, MEMORY_BYTES);
   return {
     slot: 0,
-    journal: memoryJournal({ maxBytes: Math.min(bufferMaxBytes, MEMORY_BYTES) }),
+    journal: thread ? openJournal({ dir: null, maxBytes, eagerWrites: EAGER_WRITES }) : memoryJournal({ maxBytes }),
     results: memoryResults(),
     texts: memoryTexts(),
     onMessage: undefined,
@@ -99,6 +103,8 @@ export function memoryStorage({ bufferMaxBytes }: Pick<Settings, 'bufferMaxBytes
 
 /** A host has other uses for its memory than a disk has for its space. */
 const MEMORY_BYTES = 64 << 20;
+/** Per second, where another thread reads what this one is about to block on. */
+const EAGER_WRITES = 1000;
 
 function memoryResults(): Results<CommandResult> {
   const known = new Map<string, 'running' | CommandResult>();
@@ -128,6 +134,7 @@ export async function openStorage(settings: Settings, log: Log): Promise<Storage
       maxBytes,
       maxAgeMs: bufferMaxAgeSeconds * 1000,
       fsync,
+      ...(settings.thread ? { eagerWrites: EAGER_WRITES } : {}),
       onProblem: ({ state, cause, path, message }) => {
         if (state === 'recovered') log.info(`${path}: ${message}`);
         else log.warn(`${path}: ${message} (${cause})`);

@@ -1,13 +1,24 @@
 import type { Journal, JournalBatch, Losses, Position, RecordMeta } from './journal.js';
 import type { JournalOptions } from './options.js';
 import { JournalReader } from './reader.js';
-import { type DisklessOptions, JournalWriter } from './writer.js';
+import { type DisklessOptions, type JournalHandle, JournalWriter } from './writer.js';
+
+/** A journal that another thread of the process may read instead of this one. */
+export interface LendableJournal extends Journal {
+  /** For `openJournalReader` in that thread, one at a time. While it lives nothing may be read or confirmed here. */
+  lend(): JournalHandle;
+  /** Deletes what the other thread has confirmed; happens with every write, too. */
+  sweep(): void;
+}
+
+export const isLendable = (journal: Journal): journal is LendableJournal => 'lend' in journal;
 
 /**
  * Opens the journal in `options.dir` and goes on with what it holds. Takes milliseconds whatever its size: only the
- * last segment is read. Throws `JournalError` when the folder cannot be used, or the file system's error.
+ * last segment is read. Throws `JournalError` when the folder cannot be used, or the file system's error. With
+ * `dir: null` there is no disk: all is in memory.
  */
-export function openJournal(options: JournalOptions): Journal {
+export function openJournal(options: JournalOptions | DisklessOptions): LendableJournal {
   return new DurableJournal(options);
 }
 
@@ -20,13 +31,21 @@ export function openJournalWriter(options: JournalOptions | DisklessOptions): Jo
 }
 
 /** Both sides of a journal in one thread. */
-class DurableJournal implements Journal {
+class DurableJournal implements LendableJournal {
+  readonly #dir: string | null;
   readonly #writer: JournalWriter;
-  readonly #reader: JournalReader;
+  /** Undefined while another thread reads. */
+  #own: JournalReader | undefined;
 
-  constructor(options: JournalOptions) {
+  constructor(options: JournalOptions | DisklessOptions) {
+    this.#dir = options.dir;
     this.#writer = new JournalWriter(options);
-    this.#reader = new JournalReader(options.dir, this.#writer.shared);
+    this.#own = new JournalReader(options.dir, this.#writer.shared);
+  }
+
+  get #reader(): JournalReader {
+    this.#own ??= new JournalReader(this.#dir, this.#writer.shared);
+    return this.#own;
   }
 
   get onAppend(): (() => void) | undefined {
@@ -53,7 +72,8 @@ class DurableJournal implements Journal {
   }
 
   get confirmed(): Position {
-    return this.#reader.confirmed;
+    const { confirmed, floor } = this.#writer.shared;
+    return Math.max(confirmed, floor);
   }
 
   get end(): Position {
@@ -70,11 +90,21 @@ class DurableJournal implements Journal {
   }
 
   get losses(): Losses {
-    return this.#reader.losses;
+    return this.#writer.shared.losses;
   }
 
   flush(): void {
     this.#writer.flush();
+  }
+
+  lend(): JournalHandle {
+    this.#own?.close();
+    this.#own = undefined;
+    return this.#writer.connect();
+  }
+
+  sweep(): void {
+    this.#writer.sweep();
   }
 
   close(): void {

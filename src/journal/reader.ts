@@ -16,6 +16,12 @@ import type { JournalHandle } from './writer.js';
 /** What a thread that reads a journal can do: all but appending. `flush` does nothing: what is pending is the writer's. */
 export type JournalReading = Omit<Journal, 'append'>;
 
+/** Reads what another thread writes. */
+export interface RemoteReading extends JournalReading {
+  /** Something was appended up to `end`, though it may not be here yet. */
+  expect(end: Position): void;
+}
+
 type Limit = { readonly records: number; readonly bytes: number };
 
 /** Where a batch began, to find it again. */
@@ -43,11 +49,11 @@ const MAX_MARKS = 1024;
  * Opens the reading side of a journal that another thread of this process writes: reads, confirms and tells of new
  * records; the writer deletes what was confirmed.
  */
-export function openJournalReader(handle: JournalHandle): JournalReading {
+export function openJournalReader(handle: JournalHandle): RemoteReading {
   return new JournalReader(handle.dir, new SharedState(handle.memory), handle.port);
 }
 
-export class JournalReader implements JournalReading {
+export class JournalReader implements RemoteReading {
   onAppend: (() => void) | undefined;
   readonly #dir: string | null;
   readonly #shared: SharedState;
@@ -63,6 +69,7 @@ export class JournalReader implements JournalReading {
   /** What is missing before it has been counted. */
   #countedTo: Position;
   #confirmedAt = 0;
+  #expected: Position = 0;
   #confirmTimer: NodeJS.Timeout | undefined;
 
   constructor(dir: string | null, shared: SharedState, port?: MessagePort) {
@@ -90,7 +97,7 @@ export class JournalReader implements JournalReading {
   }
 
   get end(): Position {
-    return Math.max(this.#shared.end, this.#overlay.end);
+    return Math.max(this.#shared.end, this.#overlay.end, this.#expected);
   }
 
   get size(): { records: number; bytes: number } {
@@ -129,6 +136,10 @@ export class JournalReader implements JournalReading {
       this.#confirmTimer = setTimeout(() => this.#persistConfirmed(), CONFIRM_MS);
       this.#confirmTimer.unref();
     }
+  }
+
+  expect(end: Position): void {
+    this.#expected = Math.max(this.#expected, end);
   }
 
   flush(): void {}

@@ -22,6 +22,7 @@ const MAX_RETRY_MS = 30_000;
 export interface DisklessOptions {
   readonly dir: null;
   readonly maxBytes: number;
+  readonly eagerWrites?: JournalOptions['eagerWrites'];
 }
 
 /** The writing side of a durable journal. Opening throws `JournalError` or what the file system throws; nothing else does. */
@@ -52,8 +53,8 @@ export class JournalWriter {
       this.#overlay = new Overlay(Math.min(memoryBytes, maxBytes), (block) => this.#lose(block));
       const onRemoved = (): void => this.#note('removed', 'the folder was removed while running; it was made again');
       this.#files = new SegmentFiles({ dir, maxBytes, maxAgeMs, fsync, onRemoved }, this.shared);
-      this.#bucket = options.eagerWrites ? new Bucket(options.eagerWrites) : undefined;
     }
+    this.#bucket = options.eagerWrites ? new Bucket(options.eagerWrites) : undefined;
     this.#next = this.shared.end;
   }
 

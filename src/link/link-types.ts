@@ -1,4 +1,4 @@
-import type { Journal } from '../journal/journal.js';
+import type { JournalReading } from '../journal/reader.js';
 import type { Log } from '../log.js';
 import type { AgentStatusPayload, HeartbeatPayload, HelloPayload, PlainObject, ReadObject } from '../protocol/index.js';
 import type { BackoffOptions } from './backoff.js';
@@ -26,6 +26,9 @@ export interface LinkCommand {
   readonly timeoutSeconds: number;
   readonly issuedBy: string | null;
 }
+
+/** A command as it can be handed from thread to thread. */
+export type PortCommand = Omit<LinkCommand, 'exact'>;
 
 /** How a command is answered; usable at any time, also when another connection has taken over. */
 export interface Reply {
@@ -60,6 +63,16 @@ export interface LinkSession {
   sendEvents(records: readonly Uint8Array[]): Promise<AckSummary>;
 }
 
+/** What an agent needs of its link, in whichever thread that runs. See `Link` for what the methods do. */
+export interface LinkPort {
+  readonly stats: LinkStats;
+  start(): void;
+  flush(timeoutMs: number): Promise<boolean>;
+  stop(options?: { timeoutMs?: number }): Promise<void>;
+  reconnect(reason: string): void;
+  answer(commandId: string, answer: CommandAnswer): void;
+}
+
 export interface LinkOptions {
   /** Address of the brain, see `brainAddress`. */
   readonly url: string;
@@ -67,7 +80,7 @@ export interface LinkOptions {
   readonly secret: Uint8Array;
   /** Called for each connection. */
   readonly hello: () => HelloPayload;
-  readonly journal: Journal;
+  readonly journal: JournalReading;
   /** Figures for one heartbeat. What is missing, or late when the signal aborts, is filled in by the link. */
   readonly heartbeat?: (signal: AbortSignal) => Promise<Partial<HeartbeatPayload>>;
   /** Adds to what the link knows of itself. */

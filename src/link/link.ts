@@ -1,10 +1,19 @@
 import { performance } from 'node:perf_hooks';
-import type { Journal } from '../journal/journal.js';
+import type { JournalReading } from '../journal/reader.js';
 import type { Log } from '../log.js';
 import { type CloseReaction, closeCode, type HelloPayload } from '../protocol/index.js';
 import { advice, FATAL_SKEW_MS, skewAdvice } from './advice.js';
 import { Backoff } from './backoff.js';
-import type { LinkOptions, LinkSession, LinkState, LinkStats, LinkTimes, Reply, TransportName } from './link-types.js';
+import type {
+  LinkOptions,
+  LinkPort,
+  LinkSession,
+  LinkState,
+  LinkStats,
+  LinkTimes,
+  Reply,
+  TransportName,
+} from './link-types.js';
 import { LongPollSession } from './longpoll-session.js';
 import { type CommandAnswer, Outbox } from './outbox.js';
 import { Outflow } from './outflow.js';
@@ -36,10 +45,10 @@ const CLOSE_MS = 200;
  * commands and carries their results, and connects again for as long as it is wanted. Never keeps the process alive,
  * except during `flush` and `stop`.
  */
-export class Link {
+export class Link implements LinkPort {
   readonly #options: LinkOptions;
   readonly #address: BrainAddress;
-  readonly #journal: Journal;
+  readonly #journal: JournalReading;
   readonly #log: Log;
   readonly #times: LinkTimes;
   readonly #backoff: Backoff;

@@ -1,4 +1,5 @@
-import type { Journal, Position } from '../journal/journal.js';
+import type { Position } from '../journal/journal.js';
+import type { JournalReading } from '../journal/reader.js';
 import { FRAME_OVERHEAD_BYTES } from '../protocol/index.js';
 import { Isolation } from './isolation.js';
 import { Window } from './window.js';
@@ -10,7 +11,7 @@ export interface NextFrame {
 }
 
 export interface OutflowOptions {
-  readonly journal: Journal;
+  readonly journal: JournalReading;
   /** Milliseconds of a clock that never goes back. */
   readonly now: () => number;
   /** One record cannot be sent, and why. */
@@ -22,7 +23,7 @@ const FRAME_BYTES = 256 * 1024;
 
 /** What is read from the journal, is on its way and is confirmed; outlives connections. */
 export class Outflow {
-  readonly #journal: Journal;
+  readonly #journal: JournalReading;
   readonly #now: () => number;
   readonly #onGivenUp: (reason: string) => void;
   readonly #window = new Window();

@@ -1,5 +1,5 @@
 import { performance } from 'node:perf_hooks';
-import type { Journal } from '../journal/journal.js';
+import type { JournalReading } from '../journal/reader.js';
 import type { Log } from '../log.js';
 import type { FrameWriter, HeartbeatPayload, HelloPayload } from '../protocol/index.js';
 import type { LinkOptions, LinkStats } from './link-types.js';
@@ -7,7 +7,7 @@ import type { LinkOptions, LinkStats } from './link-types.js';
 export interface PulseOptions {
   readonly heartbeat: LinkOptions['heartbeat'];
   readonly agentStatus: LinkOptions['agentStatus'];
-  readonly journal: Journal;
+  readonly journal: JournalReading;
   readonly log: Log;
   readonly stats: () => LinkStats;
   /** The last one that was sent. */

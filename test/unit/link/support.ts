@@ -42,7 +42,10 @@ export interface Rig extends AsyncDisposable {
 }
 
 /** A link to `brain` with quick back-off; stopped at the end of its scope. */
-export function rig(brain: Pick<StubBrain, 'url' | 'token' | 'secret'>, options: Partial<LinkOptions> = {}): Rig {
+export function rig(
+  brain: Pick<StubBrain, 'url' | 'token' | 'secret'>,
+  options: Partial<LinkOptions> & { journal?: Journal } = {},
+): Rig {
   const journal = options.journal ?? memoryJournal({ maxBytes: 256 * 1024 * 1024 });
   const lines: string[] = [];
   const link = new Link({
