@@ -29,6 +29,7 @@ const shapes = [
   ['ESM and CJS', 'both.mjs', ALL],
   ['ESM imports CJS', 'mixed.mjs', ['bullmq', 'node-cron']],
   ['deep require', 'deep.cjs', ['bullmq']],
+  ['ours in the same graph', 'own.mjs', ['bullmq', 'node-cron']],
 ];
 
 const otel = ['--import', '@opentelemetry/auto-instrumentations-node/register'];
