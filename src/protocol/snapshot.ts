@@ -87,7 +87,7 @@ function time(row: Input, key: string): string | null {
   return (instant && formatMicros(instant)) ?? refuse(key, 'a time with an offset');
 }
 
-function total(row: Input): number | bigint {
+function total(row: { readonly total_runs?: unknown }): number | bigint {
   const value = row.total_runs ?? 0;
   const valid =
     typeof value === 'bigint' ? value >= 0n && value < 2n ** 63n : Number.isSafeInteger(value) && Number(value) >= 0;
@@ -170,11 +170,37 @@ export function rowText(row: ScheduleRow): string {
   return text;
 }
 
-/** A body whose rows are printed already. A text in it cannot be taken for the empty list: its quotes are escaped. */
-function withRows(body: object, rows: readonly ScheduleRow[]): Digested {
-  const list = rows.map(rowText).join(',');
+/** Figures of a schedule's runs; times as in a row. */
+export type RunFigures = Pick<ScheduleRow, (typeof RUN_KEYS)[number]>;
+
+/**
+ * `plain`, a row without figures, with these. Nothing but strings stands behind the figures in a row's text, so that
+ * the last place that looks like one is one.
+ * Throws `ProtocolError` `row` for a total that is no count.
+ */
+export function withRuns(plain: ScheduleRow, figures: RunFigures): ScheduleRow {
+  const { last_run_at, next_run_at, total_runs } = figures;
+  total(figures);
+  const row = { ...plain, last_run_at, next_run_at, total_runs };
+  const text = rowText(plain);
+  const ran = text.lastIndexOf('"last_run_at":null');
+  const next = text.lastIndexOf('"next_run_at":null');
+  const runs = text.lastIndexOf('"total_runs":0');
+  texts.set(
+    row,
+    `${text.slice(0, ran)}"last_run_at":${quoted(last_run_at)}${text.slice(ran + 18, next)}"next_run_at":${quoted(next_run_at)}${text.slice(next + 18, runs)}"total_runs":${total_runs}}`,
+  );
+  return row;
+}
+
+const quoted = (text: string | null): string => (text === null ? 'null' : `"${text}"`);
+
+/** A body with rows that are printed already. A text in it cannot be taken for the empty list: its quotes are escaped. */
+function withRows(body: object, list: string): Digested {
   return hashed(canonical({ ...body, schedules: [] }).replace('"schedules":[]', () => `"schedules":[${list}]`));
 }
+
+const listed = (rows: readonly ScheduleRow[]): string => rows.map(rowText).join(',');
 
 /** Lowercase hex SHA-256 of a row's canonical text; takes rows of a brain as `readJson` gave them, too. */
 export function rowDigest(row: object): string {
@@ -293,9 +319,10 @@ export function snapshot(options: SnapshotOptions): Snapshot {
   unique(rows, 'source_key');
   unique(rows, 'name');
   const base = common(authority, sequence);
+  const all = listed(rows);
   const projection = withRows(
     { ...base, kind: 'snapshot', complete: true, operation_id: null, deleted_source_keys: [] },
-    rows,
+    all,
   );
   const parts = chunks(rows, Math.max(rowsPerFrame, 1), maxFrameBytes);
   const frames = [...parts, []].map((schedules, frame_index) =>
@@ -309,7 +336,7 @@ export function snapshot(options: SnapshotOptions): Snapshot {
         row_count: rows.length,
         snapshot_digest: projection.digest,
       },
-      schedules,
+      schedules.length === rows.length ? all : listed(schedules),
     ),
   );
   return { ...projection, rows, frames };

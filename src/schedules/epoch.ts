@@ -54,8 +54,11 @@ export function scheduleEvent(kind: string, engine: string, data: string): Buffe
 
 export const sameRows = (a: readonly ScheduleRow[], b: readonly ScheduleRow[]): boolean => {
   if (a.length !== b.length) return false;
-  const texts = new Map(a.map((row) => [row.source_key, rowText(row)]));
-  return b.every((row) => texts.get(row.source_key) === rowText(row));
+  const known = new Map(a.map((row) => [row.source_key, row]));
+  return b.every((row) => {
+    const other = known.get(row.source_key);
+    return other !== undefined && (other === row || rowText(other) === rowText(row));
+  });
 };
 
 export const outdated = (): CommandError =>

@@ -11,7 +11,7 @@ export interface TextStore {
 export interface ScheduleMemory {
   /** Empty when nothing is known. Rejects when the broker, which may know more, cannot be asked. */
   load(): Promise<readonly ScheduleRow[]>;
-  /** Keeps what identifies the rows; does nothing while that is unchanged. */
+  /** Keeps what names the rows; does nothing while these are the same. */
   save(rows: readonly ScheduleRow[]): Promise<void>;
 }
 
@@ -37,11 +37,12 @@ export function scheduleMemory(owner: string, home: TextStore, broker?: Schedule
       return [...new Map(rows.map((row) => [row.source_key, row])).values()];
     },
     async save(rows) {
+      const keys = rows.map((row) => row.source_key).join('\n');
+      if (keys === saved) return;
       const text = JSON.stringify(rows.map((row) => Object.fromEntries(KEPT.map((each) => [each, row[each]]))));
-      if (text === saved) return;
       home.set(key, text);
       await broker?.save(text);
-      saved = text;
+      saved = keys;
     },
   };
 }

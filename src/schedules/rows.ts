@@ -1,20 +1,10 @@
 import { createHash } from 'node:crypto';
-import {
-  CommandError,
-  type Engine,
-  type JsonObject,
-  type JsonValue,
-  type Schedule,
-  type ScheduleDefinition,
-} from '../engine.js';
-import { normaliseRow, rowText, type ScheduleRow } from '../protocol/index.js';
+import { CommandError, type JsonObject, type JsonValue, type Schedule, type ScheduleDefinition } from '../engine.js';
+import { normaliseRow, rowText, type ScheduleRow, withRuns } from '../protocol/index.js';
 
 export type Redact = (value: unknown) => JsonValue;
 
 const MAX_ROW_BYTES = 512 * 1024;
-
-const time = (milliseconds: number | undefined): string | null =>
-  milliseconds === undefined ? null : new Date(milliseconds).toISOString();
 
 /** What is left of a name after redaction says no longer which one it was. */
 function shownName(name: string, redacted: unknown): string {
@@ -22,11 +12,17 @@ function shownName(name: string, redacted: unknown): string {
   return `${String(redacted).slice(0, 180)}-${createHash('sha256').update(name).digest('hex').slice(0, 8)}`;
 }
 
+/** As `normaliseRow` would have it; a time that is none is no time. */
+function instant(milliseconds: number | undefined): string | null {
+  if (milliseconds === undefined || !(Math.abs(milliseconds) <= 8.64e15)) return null;
+  return `${new Date(milliseconds).toISOString().slice(0, -1)}000+00:00`;
+}
+
 /**
- * The row of a schedule, redacted before it is hashed: a brain redacts before it checks the digest.
- * Throws a `ProtocolError` for what no brain takes.
+ * The row of a schedule without the figures of its runs, redacted before it is hashed: a brain redacts before it
+ * checks the digest. Throws a `ProtocolError` for what no brain takes.
  */
-export function rowOf(schedule: Schedule, engine: Pick<Engine, 'name'>, owner: string, redact: Redact): ScheduleRow {
+function configured(schedule: Schedule, engine: string, owner: string, redact: Redact): ScheduleRow {
   const row = redact({
     name: schedule.name,
     task_name: schedule.taskName,
@@ -35,16 +31,24 @@ export function rowOf(schedule: Schedule, engine: Pick<Engine, 'name'>, owner: s
     timezone: schedule.timezone ?? 'UTC',
     queue: schedule.queue ?? null,
     priority: schedule.priority ?? 'normal',
-    args: schedule.args ?? [],
-    kwargs: schedule.kwargs ?? {},
     is_enabled: schedule.enabled,
-    last_run_at: time(schedule.lastRunAt),
-    next_run_at: time(schedule.nextRunAt),
-    total_runs: schedule.totalRuns,
     source: schedule.source,
   }) as JsonObject;
   const name = shownName(schedule.name, row.name);
-  return normaliseRow({ ...row, name, engine: engine.name, scheduler: owner }, owner);
+  // Each for itself: what is cut because of its size takes nothing else with it.
+  const args = redact(schedule.args ?? []);
+  const kwargs = redact(schedule.kwargs ?? {});
+  return normaliseRow({ ...row, name, args, kwargs, engine, scheduler: owner }, owner);
+}
+
+/** Whatever `configured` reads, as one text; undefined when JSON cannot hold it. */
+function fingerprint(schedule: Schedule): string | undefined {
+  const { name, taskName, kind, expression, timezone, queue, priority, args, kwargs, enabled, source } = schedule;
+  try {
+    return JSON.stringify([name, taskName, kind, expression, timezone, queue, priority, args, kwargs, enabled, source]);
+  } catch {
+    return undefined;
+  }
 }
 
 export interface Inventory {
@@ -55,28 +59,61 @@ export interface Inventory {
   readonly refused: readonly { readonly name: string; readonly reason: string }[];
 }
 
-/** Rows of all schedules of an engine, by unique name; the order does not matter. */
-export function inventoryOf(
-  schedules: readonly Schedule[],
-  engine: Pick<Engine, 'name'>,
+/** A schedule as it was listed last. */
+interface Known {
+  readonly key: string;
+  /** Its row without the figures of its runs. */
+  readonly plain: ScheduleRow;
+  row: ScheduleRow;
+  lastRunAt: number | undefined;
+  nextRunAt: number | undefined;
+  totalRuns: number;
+}
+
+function update(known: Known, { lastRunAt, nextRunAt, totalRuns }: Schedule): void {
+  if (lastRunAt === known.lastRunAt && nextRunAt === known.nextRunAt && totalRuns === known.totalRuns) return;
+  const figures = { last_run_at: instant(lastRunAt), next_run_at: instant(nextRunAt), total_runs: totalRuns };
+  known.row = withRuns(known.plain, figures);
+  Object.assign(known, { lastRunAt, nextRunAt, totalRuns });
+}
+
+/**
+ * Makes the rows of all schedules of an engine, by unique name; the order does not matter. What did not change since
+ * the last time is the same object: redacting and printing it again would be most of the work.
+ */
+export function inventories(
+  engine: string,
   owner: string,
   redact: Redact,
-): Inventory {
-  const rows: ScheduleRow[] = [];
-  const names = new Map<string, string>();
-  const refused: { name: string; reason: string }[] = [];
-  for (const schedule of schedules) {
-    try {
-      const row = rowOf(schedule, engine, owner, redact);
-      if (names.has(row.source_key)) throw new Error('another schedule is shown under this name');
-      if (rowText(row).length > MAX_ROW_BYTES) throw new Error(`it is larger than ${MAX_ROW_BYTES} bytes`);
-      names.set(row.source_key, schedule.name);
-      rows.push(row);
-    } catch (cause) {
-      refused.push({ name: schedule.name, reason: (cause as Error).message });
+): (schedules: readonly Schedule[]) => Inventory {
+  let before = new Map<string, Known>();
+  return (schedules) => {
+    const rows: ScheduleRow[] = [];
+    const names = new Map<string, string>();
+    const refused: { name: string; reason: string }[] = [];
+    const now: typeof before = new Map();
+    for (const schedule of schedules) {
+      const key = fingerprint(schedule);
+      let known = before.get(schedule.name);
+      try {
+        if (known === undefined || known.key !== key) {
+          const plain = configured(schedule, engine, owner, redact);
+          if (rowText(plain).length > MAX_ROW_BYTES) throw new Error(`it is larger than ${MAX_ROW_BYTES} bytes`);
+          known = { key: key ?? '', plain, row: plain, lastRunAt: undefined, nextRunAt: undefined, totalRuns: 0 };
+        }
+        const { source_key } = known.plain;
+        if (names.has(source_key)) throw new Error('another schedule is shown under this name');
+        update(known, schedule);
+        names.set(source_key, schedule.name);
+        rows.push(known.row);
+        now.set(schedule.name, known);
+      } catch (cause) {
+        refused.push({ name: schedule.name, reason: (cause as Error).message });
+      }
     }
-  }
-  return { rows, names, refused };
+    before = now;
+    return { rows, names, refused };
+  };
 }
 
 const KINDS = ['cron', 'interval', 'clocked'] as const;

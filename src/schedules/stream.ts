@@ -3,7 +3,7 @@ import type { Log } from '../log.js';
 import { type Authority, canonical, configuration, RUN_KEYS, type ScheduleRow, sameRow } from '../protocol/index.js';
 import { Epoch, outdated, type ScheduleLink, sameRows, scheduleEvent } from './epoch.js';
 import type { ScheduleMemory } from './memory.js';
-import { type Inventory, inventoryOf, type Redact } from './rows.js';
+import { type Inventory, inventories, type Redact } from './rows.js';
 
 export interface StreamTimes {
   /** A schedule is listed when nothing was defined for so long, in milliseconds. Default 2000. */
@@ -67,6 +67,7 @@ export interface ControlRequest {
 export class ScheduleStream {
   readonly owner: string;
   readonly #options: StreamOptions;
+  readonly #inventory: ReturnType<typeof inventories>;
   readonly #unsubscribe: () => void;
   readonly #born = Date.now();
   #changedAt = Date.now();
@@ -84,6 +85,7 @@ export class ScheduleStream {
   constructor(options: StreamOptions) {
     this.#options = options;
     this.owner = options.owner;
+    this.#inventory = inventories(options.engine.name, options.owner, options.redact);
     this.#unsubscribe = options.scheduler.onChange(() => {
       this.#changedAt = Date.now();
       this.#quietLooks = 0;
@@ -273,11 +275,17 @@ export class ScheduleStream {
   }
 
   async #list(): Promise<Inventory> {
-    const { scheduler, engine, redact, log } = this.#options;
-    const inventory = inventoryOf(await scheduler.list(), engine, this.owner, redact);
+    const { scheduler, engine, log } = this.#options;
+    const inventory = this.#inventory(await scheduler.list());
     this.#lookedAt = Date.now();
-    for (const { name, reason } of inventory.refused) {
-      log.once(`schedule:${this.owner}:${name}`, 'warn', `a schedule of ${engine.name} is not shown: ${reason}`);
+    const [first, ...others] = inventory.refused;
+    if (first !== undefined) {
+      const more = others.length === 0 ? '' : ` (nor are ${others.length} others)`;
+      log.once(
+        `schedules:${this.owner}`,
+        'warn',
+        `schedule ${first.name} of ${engine.name} is not shown: ${first.reason}${more}`,
+      );
     }
     return inventory;
   }
@@ -309,11 +317,11 @@ export class ScheduleStream {
     const cost = (this.#epoch?.tookMs ?? 0) * RUNS_SHARE;
     const pace =
       Math.min(Math.max(cost, runsMs), Math.max(LONGEST_PACE_MS, runsMs)) * 2 ** Math.min(this.#quietLooks, 5);
-    let due = Infinity;
+    let due: string | undefined;
     for (const { is_enabled, next_run_at } of rows) {
-      if (is_enabled && next_run_at !== null) due = Math.min(due, Date.parse(next_run_at));
+      if (is_enabled && next_run_at !== null && (due === undefined || next_run_at < due)) due = next_run_at;
     }
-    if (due !== Infinity) this.#lookAt(Math.max(due + AFTER_RUN_MS, this.#lookedAt + pace));
+    if (due !== undefined) this.#lookAt(Math.max(Date.parse(due) + AFTER_RUN_MS, this.#lookedAt + pace));
   }
 
   #lookAt(at: number): void {
