@@ -122,3 +122,38 @@ export function digest(text: string): string {
 export function shorten(text: string, max: number): string {
   return text.length <= max ? text : `${text.slice(0, max - 17)}~${digest(text)}`;
 }
+
+/**
+ * Remembers between `size` and twice as many of the newest, without looking for the oldest: two maps, the older of
+ * which is dropped when the newer is full.
+ */
+export class Recent<V> {
+  readonly #size: number;
+  #newer = new Map<string, V>();
+  #older = new Map<string, V>();
+
+  constructor(size: number) {
+    this.#size = size;
+  }
+
+  has(key: string): boolean {
+    return this.#newer.has(key) || this.#older.has(key);
+  }
+
+  get(key: string): V | undefined {
+    return this.#newer.get(key) ?? this.#older.get(key);
+  }
+
+  set(key: string, value: V): void {
+    if (this.#newer.size >= this.#size) {
+      this.#older = this.#newer;
+      this.#newer = new Map();
+    }
+    this.#newer.set(key, value);
+  }
+
+  delete(key: string): boolean {
+    const older = this.#older.delete(key);
+    return this.#newer.delete(key) || older;
+  }
+}

@@ -3,7 +3,7 @@ import { hub, type TaskEvent } from '../../src/engine.js';
 import { type CurrentRun, currentRun, traceIds } from '../common.js';
 import { type ForeignAgenda, type ForeignJob, idOf, isRecurring, timeOf } from './foreign.js';
 import { ended, late, madeAt, type Outcome, received, revoked, sent, started, type Trace, taskId } from './map.js';
-import { bounded, engineOf, type Run, registry, remember } from './registry.js';
+import { engineOf, type Run, registry, remember } from './registry.js';
 
 function record(events: readonly TaskEvent[]): void {
   for (const event of events) hub.record(event);
@@ -54,7 +54,6 @@ export function saved(job: ForeignJob, facts: Saving): void {
   }
   if (!isNew) return;
   registry.pending.set(id, attrs);
-  bounded(registry.pending);
   if (hub.recorder === undefined) return;
   const made = madeAt(attrs, at);
   const lineage = { parent: current?.taskId, root: current?.rootId };
@@ -65,8 +64,7 @@ export function saved(job: ForeignJob, facts: Saving): void {
 /** Whether this is the first time that somebody here tells of the job. */
 function tell(id: string): boolean {
   if (registry.told.has(id)) return false;
-  registry.told.add(id);
-  bounded(registry.told);
+  registry.told.set(id, true);
   return true;
 }
 

@@ -2,6 +2,7 @@ import { type EnginePatch, hub } from '../../src/engine.js';
 import { type CurrentRun, currentRun, guard, type Method, wrap } from '../common.js';
 import type { Attrs, ForeignAgenda, ForeignId, ForeignJob } from './foreign.js';
 import { taskId } from './map.js';
+import { isOurs } from './memory.js';
 import * as observe from './observe.js';
 import './operate.js';
 import { desired } from './plan.js';
@@ -76,7 +77,7 @@ function watchedChild(stands: Method): Method {
 }
 
 const saving = guard('jobs saved with Agenda', (job: ForeignJob) => {
-  if (job.agenda.forkedWorker) return undefined;
+  if (job.agenda.forkedWorker || isOurs(job.attrs.name)) return undefined;
   seen(job.agenda);
   const facts = observe.saving(job);
   if (facts?.isNew) desired(job);

@@ -21,13 +21,14 @@ export function intervalOf(agenda: ForeignAgenda, attrs: Attrs): number | undefi
   return intervals.get(repeatInterval);
 }
 
-/** What the library takes for a plan. */
-export function specOf({ kind, expression }: ScheduleDefinition): string | number {
+/** What the library takes for a plan: words for whole seconds, milliseconds for parts, cron as it is. */
+export function specOf({ kind, expression }: Pick<ScheduleDefinition, 'kind' | 'expression'>): string | number {
   if (expression === undefined) throw new CommandError('invalid', 'a schedule needs an expression');
-  if (kind === 'clocked')
+  if (kind === 'clocked') {
     throw new CommandError('unsupported', 'Agenda repeats by cron or interval; submit the job instead');
-  if (kind !== 'interval') return expression;
+  }
   const seconds = Number(expression);
+  if (kind !== 'interval' && Number.isNaN(seconds)) return expression;
   if (!(seconds > 0)) throw new CommandError('invalid', `Expected seconds greater than 0, got ${expression}`);
   return Number.isInteger(seconds) ? `${seconds} seconds` : seconds * 1000;
 }
@@ -83,9 +84,8 @@ function apply(job: ForeignJob, { enabled, deleted, expression, timezone, args, 
   if (expression === undefined && timezone === undefined) return;
   const { repeatInterval, repeatTimezone, nextRunAt } = attrs;
   try {
-    const spec = expression ?? repeatInterval ?? '';
-    const words = typeof spec === 'string' && /^\d+(\.\d+)?$/.test(spec);
-    replan(job, words ? specOf({ kind: 'interval', expression: spec }) : spec, timezone ?? repeatTimezone ?? undefined);
+    const spec = expression === undefined ? (repeatInterval ?? '') : specOf({ expression });
+    replan(job, spec, timezone ?? repeatTimezone ?? undefined);
   } catch {
     Object.assign(attrs, { repeatInterval, repeatTimezone, nextRunAt });
   }

@@ -1,5 +1,6 @@
 /** The agendas of this thread and what they are doing, whichever copy of the library they came from. */
 import { type Engine, hub, type Schedule, type ScheduleOverride } from '../../src/engine.js';
+import { Recent } from '../common.js';
 import { type Attrs, definitionsOf, type ForeignAgenda, type ForeignJob, idOf, isStarted } from './foreign.js';
 import type { Outcome, RunFacts } from './map.js';
 
@@ -37,24 +38,27 @@ interface Registry {
   /** Runs under way, by job. */
   readonly active: Map<string, Set<Run>>;
   /** Jobs whose arguments this process has told. */
-  readonly told: Set<string>;
+  readonly told: Recent<true>;
   /** Jobs this process has saved that have not begun here. */
-  readonly pending: Map<string, Attrs>;
+  readonly pending: Recent<Attrs>;
   /** Jobs that an operator cancelled while they were reserved: Agenda would run some of them all the same. */
   readonly cancelled: Set<string>;
   /** Runs of schedules counted here, by job. */
   readonly counts: Map<string, number>;
   /** Ids of recurring jobs seen saved here. */
   readonly schedules: Set<string>;
-  readonly finished: Map<
-    string,
-    { readonly state: 'success' | 'failure' | 'unknown'; readonly at: number; readonly error?: unknown }
-  >;
+  readonly finished: Recent<{
+    readonly state: 'success' | 'failure' | 'unknown';
+    readonly at: number;
+    readonly error?: unknown;
+  }>;
   overrides: ((schedule: Schedule) => ScheduleOverride | undefined) | undefined;
   /** Schedules that an operator disabled here: in 6 the next `every()` would enable them again. */
   readonly disabled: Set<string>;
   makeDefault: (() => EngineScope) | undefined;
 }
+
+const MAX = 5000;
 
 const KEY = Symbol.for('z4j.bare.agenda.registry');
 const globals = globalThis as { [KEY]?: Registry };
@@ -67,29 +71,18 @@ globals[KEY] ??= {
   version: undefined,
   runs: new WeakMap(),
   active: new Map(),
-  told: new Set(),
-  pending: new Map(),
+  told: new Recent(MAX),
+  pending: new Recent(MAX),
   cancelled: new Set(),
   counts: new Map(),
   schedules: new Set(),
-  finished: new Map(),
+  finished: new Recent(MAX),
   overrides: undefined,
   disabled: new Set(),
   makeDefault: undefined,
 };
 
 export const registry: Registry = globals[KEY];
-
-const MAX = 10_000;
-
-/** Forgets the oldest. */
-export function bounded(collection: Set<string> | Map<string, unknown>): void {
-  if (collection.size <= MAX) return;
-  for (const key of collection.keys()) {
-    collection.delete(key);
-    return;
-  }
-}
 
 export function engineOf(agenda: ForeignAgenda): EngineScope {
   const own = registry.engines.find((engine) => engine.agenda === agenda);
@@ -128,5 +121,4 @@ export function activeOf(attrs: Attrs): ReadonlySet<Run> | undefined {
 
 export function remember(id: string, state: 'success' | 'failure' | 'unknown', at: number, error?: unknown): void {
   registry.finished.set(id, { state, at, error });
-  bounded(registry.finished);
 }

@@ -8,6 +8,7 @@ import {
 } from '../../src/engine.js';
 import { connected } from './control.js';
 import { type Attrs, definitionsOf, type ForeignAgenda, idOf } from './foreign.js';
+import { memoryIn } from './memory.js';
 import { dataOf, replan, rowOf, scheduleName, specOf } from './plan.js';
 import { type EngineScope, registry, startedOf } from './registry.js';
 import { type Store, storeOf } from './store.js';
@@ -134,6 +135,11 @@ export function schedulerOf(engine: EngineScope, listeners: Set<() => void>): Sc
       return () => {
         if (registry.overrides === override) registry.overrides = undefined;
       };
+    },
+    memory(owner) {
+      const [agenda] = startedOf(engine);
+      const store = agenda && storeOf(agenda);
+      return agenda && store && memoryIn(agenda, store, owner);
     },
     async applyOverride(name, { deleted, ...override }) {
       if (deleted) await remove(name);

@@ -4,6 +4,8 @@ import { stateOf } from './map.js';
 
 export interface Store {
   get(id: string): Promise<Attrs | undefined>;
+  /** One job of a name. */
+  named(name: string): Promise<Attrs | undefined>;
   /** All that recur; rejects rather than telling a part. */
   recurring(known: ReadonlySet<string>): Promise<Attrs[]>;
   /** One-shot jobs that failed for good, newest first. */
@@ -41,6 +43,9 @@ function repositoryStore(agenda: ForeignAgenda, db: NonNullable<ForeignAgenda['d
           return undefined;
         throw cause;
       }
+    },
+    async named(name) {
+      return (await db.queryJobs({ name })).jobs[0];
     },
     async recurring(known) {
       const fresh = ids === undefined || Date.now() - fullAt > FULL_EVERY;
@@ -101,6 +106,7 @@ function collectionStore(agenda: ForeignAgenda, collection: Collection): Store {
     async get(id) {
       return (await collection.findOne({ _id: { $in: keys(id) } })) ?? undefined;
     },
+    named: async (name) => (await collection.findOne({ name })) ?? undefined,
     recurring: () => collection.find(RECURS).toArray(),
     async failed(name) {
       const query = { ...ONCE, failedAt: { $ne: null }, nextRunAt: null, ...(name === undefined ? {} : { name }) };

@@ -2,7 +2,17 @@
 import { CommandError, type JsonObject, type ScheduleDefinition, type ScheduleOverride } from '../../src/engine.js';
 import { exceptionText } from '../common.js';
 import { problem } from './expressions.js';
-import { canUpdate, isBackground, isDestroyed, isEnabled, preventsOverlap, type Task, update } from './foreign.js';
+import {
+  canUpdate,
+  isBackground,
+  isDestroyed,
+  isEnabled,
+  matcherOf,
+  preventsOverlap,
+  type Task,
+  type TimeMatcher,
+  update,
+} from './foreign.js';
 import type { Outcome } from './map.js';
 import { INVOKED } from './observe.js';
 import { changed, dropWaiting, type Entry, type Run, registry } from './registry.js';
@@ -53,7 +63,15 @@ async function reschedule(entry: Entry, expression: string, timezone: string | u
   if (!canUpdate(entry.task)) {
     throw new CommandError('unsupported', `node-cron ${entry.copy.version} cannot change the plan of a schedule`);
   }
-  const done = update(entry.task, expression, timezone);
+  const plan = { expression, timezone };
+  let matcher: TimeMatcher | undefined;
+  try {
+    matcher = matcherOf(entry.task, plan);
+  } catch (cause) {
+    const why = `node-cron ${entry.copy.version} cannot tell when ${expression} comes next: ${exceptionText(cause)}`;
+    throw new CommandError('failed', why, { cause });
+  }
+  const done = update(entry.task, plan, matcher);
   entry.expression = expression;
   entry.timezone = timezone;
   dropWaiting(entry, 'its schedule was changed while it waited for its random delay');

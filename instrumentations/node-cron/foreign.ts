@@ -19,8 +19,9 @@ export interface Context {
   readonly reason?: string;
 }
 
-interface TimeMatcher {
+export interface TimeMatcher {
   readonly constructor: new (expression: string, timezone?: string) => TimeMatcher;
+  getNextMatch?(from: Date): Date;
 }
 
 interface Runner {
@@ -103,23 +104,36 @@ export function canUpdate(task: Task): boolean {
   }
 }
 
+interface Plan {
+  readonly expression: string;
+  readonly timezone: string | undefined;
+}
+
+/** The library's own idea of a plan; throws where it has none, before anything was changed. */
+export function matcherOf(task: Task, { expression, timezone }: Plan): TimeMatcher | undefined {
+  const current = task._scheduler?.timeMatcher ?? task.timeMatcher;
+  if (current === undefined) return undefined;
+  const matcher = new current.constructor(expression, timezone);
+  matcher.getNextMatch?.(new Date());
+  return matcher;
+}
+
 /** Changes the plan in place, so that the host's reference still works. Call only where `canUpdate`. */
-export async function update(task: Task, expression: string, timezone: string | undefined): Promise<void> {
+export async function update(task: Task, plan: Plan, matcher: TimeMatcher | undefined): Promise<void> {
   const enabled = isEnabled(task);
-  const { _scheduler: scheduler, runner, timeMatcher } = task;
-  if (scheduler !== undefined) {
-    scheduler.timeMatcher = new scheduler.timeMatcher.constructor(expression, timezone);
+  const { _scheduler: scheduler, runner } = task;
+  if (scheduler !== undefined && matcher !== undefined) {
+    scheduler.timeMatcher = matcher;
     if (!enabled) return;
     scheduler.stop();
     scheduler.start();
     return;
   }
-  const matcher = timeMatcher === undefined ? undefined : new timeMatcher.constructor(expression, timezone);
   if (matcher !== undefined) task.timeMatcher = matcher;
-  task.cronExpression = expression;
+  task.cronExpression = plan.expression;
   if (runner !== undefined && matcher !== undefined) {
     runner.timeMatcher = matcher;
-    task.timezone = timezone;
+    task.timezone = plan.timezone;
     if (!enabled) return;
     runner.stop();
     runner.start();
@@ -127,7 +141,7 @@ export async function update(task: Task, expression: string, timezone: string | 
   }
   // A background task sends its options to the child it starts; the host's own object is left as it is.
   const { timezone: _, ...rest } = task.options ?? {};
-  task.options = timezone === undefined ? rest : { ...rest, timezone };
+  task.options = plan.timezone === undefined ? rest : { ...rest, timezone: plan.timezone };
   if (!enabled) return;
   await task.stop();
   await task.start();

@@ -30,8 +30,8 @@ export const opened = (run: RunFacts, at: number): TaskEvent[] => [
 ];
 
 /** Its code was entered. */
-export const started = (run: RunFacts, at: number, parent: EventData): TaskEvent =>
-  event('task.started', run, at, { overlaps: run.overlaps || undefined, ...parent });
+export const started = (run: RunFacts, at: number): TaskEvent =>
+  event('task.started', run, at, { overlaps: run.overlaps || undefined });
 
 export type Outcome =
   | { readonly kind: 'success'; readonly result: unknown }

@@ -14,7 +14,7 @@ import { applyOverride, createSchedule, deleteSchedule, trigger, updateSchedule 
 import { ENGINE } from './map.js';
 import { type Change, type Entry, registry, rowOf } from './registry.js';
 
-const KEEPALIVE = 12 * 3600 * 1000;
+const EVIDENCE_EVERY = 12 * 60 * 60 * 1000;
 
 function entryOf(name: string): Entry {
   const entry = registry.entries.get(name);
@@ -97,7 +97,7 @@ export class NodeCronEngine implements Engine {
     registry.warn = (cause, message) => host.warn(cause, message);
     registry.listeners.add(this.#onChange);
     this.#report('worker.online');
-    this.#timer = setInterval(() => this.#report('worker.heartbeat'), KEEPALIVE);
+    this.#timer = setInterval(() => this.#report('worker.heartbeat'), EVIDENCE_EVERY);
     this.#timer.unref();
   }
 
@@ -167,7 +167,8 @@ export class NodeCronEngine implements Engine {
   }
 
   #report(kind: 'worker.online' | 'worker.heartbeat'): void {
-    this.#host?.record({ kind, engine: this.name, taskId: '', occurredAt: Date.now(), data: {}, workerOf: '' });
+    const data = { pid: process.pid, library: `node-cron ${this.version ?? ''}`.trimEnd() };
+    this.#host?.record({ kind, engine: this.name, taskId: '', occurredAt: Date.now(), data, workerOf: '' });
   }
 }
 

@@ -1,7 +1,7 @@
 /** The schedules and runs of this thread, whichever copy of node-cron they came through. */
 import { randomUUID } from 'node:crypto';
-import { type EventData, hub, type Schedule, type ScheduleOverride, type TaskEvent } from '../../src/engine.js';
-import { currentRun, type Method } from '../common.js';
+import { hub, type Schedule, type ScheduleOverride, type TaskEvent } from '../../src/engine.js';
+import { currentRun, type Method, Recent } from '../common.js';
 import { nextMatch } from './expressions.js';
 import { type Generation, isEnabled, type Task } from './foreign.js';
 import { closed, type Outcome, opened, type RunFacts, schedule, slotId, started } from './map.js';
@@ -67,7 +67,7 @@ interface Registry {
   /** What shall hold instead of what the code says, asked when the code says it. */
   overrides: ((schedule: Schedule) => ScheduleOverride | undefined) | undefined;
   /** Last runs, for those who ask what became of one. */
-  readonly finished: Map<string, Finished>;
+  readonly finished: Recent<Finished>;
   /** Set while an operator's command is at work. */
   cause: Change['cause'];
   /** One line of log per cause. */
@@ -84,7 +84,7 @@ globals[KEY] ??= {
   byTask: new WeakMap(),
   listeners: new Set(),
   overrides: undefined,
-  finished: new Map(),
+  finished: new Recent(1000),
   cause: 'code',
   warn: undefined,
   creating: undefined,
@@ -155,20 +155,9 @@ export function openRun(entry: Entry, { id = randomUUID(), reason, scheduledFor 
 }
 
 /** Its code is entered now. */
-export function enterRun(run: Run, at: number, parent: EventData = {}): void {
+export function enterRun(run: Run, at: number): void {
   run.startedAt = at;
-  if (hub.recorder !== undefined && run.entry.runs.has(run.id)) hub.record(started(run, at, parent));
-}
-
-const MAX_FINISHED = 1000;
-
-function remember(id: string, finished: Finished): void {
-  registry.finished.set(id, finished);
-  if (registry.finished.size <= MAX_FINISHED) return;
-  for (const oldest of registry.finished.keys()) {
-    registry.finished.delete(oldest);
-    return;
-  }
+  if (hub.recorder !== undefined && run.entry.runs.has(run.id)) hub.record(started(run, at));
 }
 
 /** What is told twice, or too late, is told once. */
@@ -177,7 +166,7 @@ export function closeRun(run: Run, outcome: Outcome, at = Date.now()): void {
   const { startedAt } = run;
   const runtime = startedAt === undefined ? undefined : Math.max(0, at - startedAt);
   const state = outcome.kind === 'success' || outcome.kind === 'failure' ? outcome.kind : 'unknown';
-  remember(run.id, { state, at, ...(outcome.kind === 'failure' ? { error: outcome.error } : {}) });
+  registry.finished.set(run.id, { state, at, ...(outcome.kind === 'failure' ? { error: outcome.error } : {}) });
   if (hub.recorder !== undefined) record(closed(run, outcome, { at, runtime, totalRuns: run.entry.totalRuns }));
   run.onEnd?.(outcome);
 }

@@ -203,6 +203,26 @@ describe.concurrent.each(FLAVOURS)('the host of $name', (flavour) => {
   });
 });
 
+describe.concurrent.each(FLAVOURS.filter(({ store }) => store !== 'redis'))(
+  'the other way to load $name',
+  (flavour) => {
+    it('tells the same', async () => {
+      const body = `const agenda = await ready(make());
+      define(agenda, 'job', async () => {});
+      await agenda.start();
+      await agenda.now('job', {});
+      await ended('job');
+      await agenda.stop();`;
+      const seen = await runHost({ flavour, place: place(servers, flavour), body, esm: flavour.family !== 'six' });
+      expect(without(seen.tasks('job')[0], 'sent'), seen.stdout + seen.stderr).toEqual([
+        'received',
+        'started',
+        'succeeded',
+      ]);
+    });
+  },
+);
+
 describe.concurrent.each(SIX)('the end of $name', (flavour) => {
   it('drain() waits for the ends; a stop in the middle of a run loses nothing that happened', async () => {
     const seen = await run(

@@ -114,7 +114,7 @@ describe.concurrent.each(FLAVOURS)('commands on $name', (flavour) => {
   it('cancel what waits, is reserved, or runs; purge what waits only', async () => {
     const seen = await run(
       flavour,
-      `const agenda = await ready(make({ processEvery: 4000 }));
+      `const agenda = await ready(make({ processEvery: 6000 }));
        const ran = [];
        for (const name of ['reserved', 'waits']) define(agenda, name, async (job) => { ran.push(name); });
        define(agenda, 'runs', async (job) => { ran.push('runs'); while (!job.canceled && ran.length < 100) { await sleep(20); if (!job.cancel && stop) return; } });
@@ -126,7 +126,7 @@ describe.concurrent.each(FLAVOURS)('commands on $name', (flavour) => {
        const waits = await agenda.schedule(new Date(Date.now() + 3600e3), 'waits', {});
        await attempt('waits', () => command('cancel_task', { task_id: id(waits) }));
        await attempt('gone', () => command('cancel_task', { task_id: id(waits) }));
-       const due = Date.now() + 7500;
+       const due = Date.now() + 11000;
        const reserved = await agenda.schedule(new Date(due), 'reserved', {});
        const probe = async () => (await command('reconcile_task', { task_id: id(reserved) }), (await (agenda.jobs ? agenda.jobs({ name: 'reserved' }) : agenda.queryJobs({ name: 'reserved' }).then(({ jobs }) => jobs.map((attrs) => ({ attrs })))))[0].attrs.lockedAt);
        await until(probe, 'reservation');
@@ -210,6 +210,11 @@ describe.concurrent.each(FLAVOURS)('commands on $name', (flavour) => {
        await rows('agenda', 'created');
        await attempt('delete', () => scheduler().delete('made'));
        await rows('agenda', 'deleted');
+       const memory = scheduler().memory('app-agenda');
+       await attempt('nothing', () => memory.load());
+       await memory.save('first'); await memory.save('second');
+       await attempt('remembered', () => memory.load());
+       await rows('agenda', 'beside');
        let changes = 0;
        const off = scheduler().onChange(() => { changes += 1; });
        scheduler().onDefined(({ name }) => (name === 'daily' ? { enabled: false, expression: '7200' } : undefined));
@@ -247,6 +252,10 @@ describe.concurrent.each(FLAVOURS)('commands on $name', (flavour) => {
     expect(answer('unknown').code).toBe('not_found');
     expect(row('created', 'made')).toMatchObject({ kind: 'interval', expression: '3600', args: [{ x: 1 }] });
     expect(row('deleted', 'made')).toBeUndefined();
+    expect(answer('nothing')).toEqual({ ok: null });
+    expect(answer('remembered')).toEqual({ ok: 'second' });
+    expect(seen.rows('beside')).toEqual(seen.rows('deleted'));
+    expect(seen.events.some(({ data }) => String(data.task_name).startsWith('z4j'))).toBe(false);
     expect(row('overridden')).toMatchObject({ enabled: false, expression: '7200' });
     expect(Number(seen.value('changes'))).toBeGreaterThanOrEqual(1);
     expect(seen.value('ran')).toEqual([1, 0]);

@@ -91,7 +91,10 @@ function header({ family, dependencies, store }: Flavour, { url, id }: Place, es
     postgres: `import { PostgresBackend } from '@agendajs/postgres-backend'; const backend = () => new PostgresBackend({ connectionString: '${url}', tableName: '${id}', logTableName: '${id}_log', channelName: '${id}_c' });`,
     redis: `import { RedisBackend } from '@agendajs/redis-backend'; const backend = () => new RedisBackend({ connectionString: '${url}', keyPrefix: '${id}:', logKeyPrefix: '${id}_log:', channelName: '${id}_c' });`,
   }[store];
-  return `import { Agenda, Job } from 'agenda'; ${backend}
+  const imports = `import { Agenda } from 'agenda'; ${backend}`;
+  // Node 20.19 and later require ES modules.
+  const load = esm ? imports : imports.replace(/import (\{ \w+ \}) from ('[^']+');/g, 'const $1 = require($2);');
+  return `${load}
      const make = (options = {}) => new Agenda({ backend: backend(), processEvery: 150, ...options });
      const define = (agenda, name, fn, options = {}) => agenda.define(name, fn, options);`;
 }
@@ -185,6 +188,8 @@ export async function startHost({ flavour, place: at, body, esm }: Host): Promis
 export async function runHost(host: Host): Promise<Seen> {
   await using child = await startHost(host);
   const { code } = await child.ended(host.timeout ?? 40_000);
+  // What it printed may still be in the pipe.
+  await child.printed('"end":true', 2000).catch(() => {});
   const seen = read(child, code);
   if (code !== 0) throw new Error(`the host ended with ${code}\n${seen.stdout}\n${seen.stderr}`);
   return seen;

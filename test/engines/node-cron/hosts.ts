@@ -98,5 +98,7 @@ export async function runHost({ version, style, body, timeout = 20_000, ...rest 
     ...(rest.node === undefined ? {} : { node: rest.node }),
   });
   const { code } = await child.ended(timeout);
+  // What it printed may still be in the pipe.
+  await child.printed('"end":true', 2000).catch(() => {});
   return { ...read(child.stdout()), stderr: child.stderr(), code };
 }

@@ -7,6 +7,9 @@ import { register } from '../../../dist/src/register.js';
 
 const print = (line) => process.stdout.write(`@z4j ${JSON.stringify(line)}\n`);
 
+// The reader knows by it that nothing is still on its way.
+process.on('exit', () => print({ end: true }));
+
 register();
 // What would start the agent.
 hub.enabled = () => true;
