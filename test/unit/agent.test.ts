@@ -7,6 +7,8 @@ import type { Command, Engine, EngineHost } from '../../src/engine.js';
 import { hub } from '../../src/hub.js';
 import { type StubBrain, stubBrain } from '../../src/testing/index.js';
 
+vi.mock('../../src/thread/entry.js', () => import('./thread/worker.js'));
+
 /** An engine with one worker that reports what it is told to. */
 class FakeEngine implements Engine {
   readonly version = '1.0.0';
@@ -70,16 +72,17 @@ afterEach(async () => {
   rmSync(home, { recursive: true, force: true });
 });
 
-const options = () => ({
-  token: stub.env.Z4J_TOKEN,
-  hmacSecret: stub.env.Z4J_HMAC_SECRET,
-  brainUrl: stub.env.Z4J_BRAIN_URL,
-  agentName: 'h',
-  serviceName: 's',
-  home,
-});
+describe.each([{ thread: false }, { thread: true }])('Agent, in a thread of its own: $thread', ({ thread }) => {
+  const options = () => ({
+    token: stub.env.Z4J_TOKEN,
+    hmacSecret: stub.env.Z4J_HMAC_SECRET,
+    brainUrl: stub.env.Z4J_BRAIN_URL,
+    agentName: 'h',
+    serviceName: 's',
+    home,
+    thread,
+  });
 
-describe('Agent', () => {
   test('shows the work of two engines and says goodbye', async () => {
     const [one, two] = [new FakeEngine('bullmq'), new FakeEngine('bullmq-analytics')];
     {
@@ -139,7 +142,7 @@ describe('Agent', () => {
     const engine = new FakeEngine('bullmq');
     const agent = await new Agent(options()).registerEngine(engine).start();
     const target = { type: 'task', id: 'bullmq:mail:1' };
-    await vi.waitUntil(() => stub.connections === 1);
+    await stub.until(() => stub.connections === 1);
     const outcome = await stub.command({
       action: 'cancel_task',
       target,
@@ -154,7 +157,7 @@ describe('Agent', () => {
 
   test('the heartbeat carries depths and workers', async () => {
     const agent = await new Agent(options()).registerEngine(new FakeEngine('bullmq')).start();
-    await vi.waitUntil(() => stub.heartbeats.length > 0);
+    await stub.until(() => stub.heartbeats.length > 0);
     const health = stub.heartbeats[0]?.adapter_health as { [key: string]: string };
     expect(JSON.parse(health['bullmq.queue_depths'] ?? '')).toEqual({ mail: 3 });
     expect(JSON.parse(health['bullmq.worker_details'] ?? '')['h:mail']).toMatchObject({
@@ -168,8 +171,8 @@ describe('Agent', () => {
     const agent = await new Agent(options()).registerEngine(new FakeEngine('bullmq')).start();
     hub.recorder = undefined;
     const second = await new Agent(options()).registerEngine(new FakeEngine('agenda')).start();
-    await vi.waitUntil(() => stub.hellos.length === 2);
-    expect(stub.hellos.map((hello) => hello.workerId)).toEqual(['s-h-0', 's-h-1']);
+    await stub.until(() => stub.hellos.length === 2);
+    expect(stub.hellos.map((hello) => hello.workerId).sort()).toEqual(['s-h-0', 's-h-1']);
     await Promise.all([agent.stop(), second.stop()]);
   });
 
