@@ -7,26 +7,14 @@ import {
   type JsonValue,
 } from '../../src/engine.js';
 import { exceptionText } from '../common.js';
-import type { ForeignJob, ForeignQueueBase } from './foreign.js';
-import { jobIdOf, priorityLabel, priorityNumber, revoked, taskId } from './map.js';
-import { depthOf, type OperableQueue, operable, stateOf } from './operable.js';
+import type { ForeignJob } from './foreign.js';
+import { jobOf, type Located, locate, objectsOf, queueNamed, type Subject } from './locate.js';
+import { payload, priorityLabel, priorityNumber, revoked, taskId } from './map.js';
+import { depthOf, stateOf } from './operable.js';
 import { liveOf, placeOf, type Run } from './registry.js';
 import { cancelConsumer, grow, limitWorkers, restart, resume, shrink, workersNamed } from './workers.js';
 
-/** Whom a command is carried out for. */
-export interface Subject {
-  /** Name of the engine. */
-  readonly name: string;
-  workerName(queue: string): string | undefined;
-}
-
 type Handler = (subject: Subject, command: Command, context: CommandContext) => Promise<JsonValue>;
-
-interface Located {
-  readonly queue: OperableQueue;
-  /** Its name in the brain. */
-  readonly label: string;
-}
 
 const CHUNK = 100;
 const FINISHED: ReadonlySet<string> = new Set(['completed', 'failed']);
@@ -41,60 +29,6 @@ function required(parameters: JsonObject, name: string): string {
   const value = text(parameters[name]);
   if (value === undefined) throw new CommandError('invalid', `the command has no ${name}`);
   return value;
-}
-
-/** One object per queue of the engine: Queues before Workers. */
-function objectsOf({ name }: Subject): Map<string, ForeignQueueBase> {
-  const { queues, workers } = liveOf(name);
-  const objects = new Map<string, ForeignQueueBase>();
-  for (const { worker } of workers) objects.set(placeOf(worker).queue, worker);
-  for (const queue of queues) objects.set(placeOf(queue).queue, queue);
-  return objects;
-}
-
-async function open(object: ForeignQueueBase, name?: string): Promise<OperableQueue> {
-  const queue = await operable(object, name);
-  if (queue !== undefined) return queue;
-  throw new CommandError('unsupported', "BullMQ's Queue is not loaded in this process: import it beside Worker");
-}
-
-async function queueNamed(subject: Subject, label: string): Promise<Located> {
-  const objects = objectsOf(subject);
-  const object = objects.get(label);
-  if (object !== undefined) return { queue: await open(object), label };
-  const known = [...objects.keys()].join(', ') || 'none';
-  throw new CommandError('not_found', `${subject.name} has no queue ${label} in this process (it has: ${known})`);
-}
-
-/** The queue and job id of a task; a queue that is not live here is reached through the connection of one that is. */
-async function locate(subject: Subject, id: string): Promise<Located & { readonly id: string }> {
-  const objects = objectsOf(subject);
-  for (const label of [...objects.keys()].sort((a, b) => b.length - a.length)) {
-    const jobId = jobIdOf(id, label);
-    if (jobId !== undefined) return { ...(await queueNamed(subject, label)), id: jobId };
-  }
-  const label = id.slice(0, id.indexOf(':'));
-  const jobId = label === '' ? undefined : jobIdOf(id, label);
-  const [object] = objects.values();
-  if (jobId === undefined || object === undefined) {
-    throw new CommandError('not_found', `${id} is not a task of ${subject.name} here: expected queue:id`);
-  }
-  return { queue: await open(object, label), label, id: jobId };
-}
-
-async function jobOf(subject: Subject, id: string): Promise<Located & { readonly job: ForeignJob }> {
-  const located = await locate(subject, id);
-  const job = await located.queue.getJob(located.id);
-  if (job) return { ...located, job };
-  throw new CommandError('not_found', `the broker has no job ${located.id} in queue ${located.label}`);
-}
-
-/** One payload from the brain's two halves: kwargs when there are any, else the one argument, else all of them. */
-function payload(args: JsonValue | undefined, kwargs: JsonValue | undefined): unknown {
-  const list = Array.isArray(args) ? args : [];
-  const named = record(kwargs);
-  if (Object.keys(named).length > 0) return list.length > 0 ? { ...named, z4j_args: list } : named;
-  return list.length === 1 ? list[0] : list.length === 0 ? {} : list;
 }
 
 function delayOf(parameters: JsonObject): number | undefined {

@@ -17,8 +17,9 @@ import {
   type Trace,
   taskId,
 } from './map.js';
-import { ignore, quietly, watch } from './quiet.js';
-import { engineOf, placeOf, type Run, registry, seenLive, seenTask, seenWorker } from './registry.js';
+import { ignore, observe, watch } from './observe.js';
+import { quietly } from './quiet.js';
+import { engineOf, type LiveWorker, placeOf, type Run, registry, seenLive, seenTask, seenWorker } from './registry.js';
 
 const { runs } = registry;
 
@@ -30,8 +31,15 @@ function traceOf(worker: ForeignWorker): Trace | undefined {
   return trace?.span_id === registry.workers.get(worker)?.loopSpan ? undefined : trace;
 }
 
+function goOnline(worker: ForeignWorker, live: LiveWorker): void {
+  live.online = true;
+  engineOf(worker)?.workerOnline(placeOf(worker).queue);
+}
+
 function begin(worker: ForeignWorker, job: ForeignJob): Run {
   const live = seenWorker(worker);
+  // It was made before we saw its class, or is driven by hand.
+  if (!live.online) goOnline(worker, live);
   const run: Run = { job, worker: live };
   runs.set(job, run);
   live.active.add(run);
@@ -69,11 +77,6 @@ const processing = guard('BullMQ processors', (worker: ForeignWorker, job: Forei
 
 const fetchedByHand = guard('BullMQ getNextJob', (worker: ForeignWorker, job: ForeignJob | undefined) => {
   if (job === undefined || hub.recorder === undefined) return;
-  const live = seenWorker(worker);
-  if (!live.online) {
-    live.online = true;
-    engineOf(worker)?.workerOnline(placeOf(worker).queue);
-  }
   begin(worker, job).startedAt = performance.now();
   hub.record(started(placeOf(worker), job, Date.now(), traceOf(worker)));
 });
@@ -171,9 +174,8 @@ const stalledForGood = guard('BullMQ stalled jobs', (jobs: readonly (ForeignJob 
 const workerRuns = guard('BullMQ workers', (worker: ForeignWorker) => {
   const live = seenWorker(worker);
   if (live.online || worker.processFn === undefined) return;
-  live.online = true;
   live.loopSpan = traceIds()?.span_id;
-  engineOf(worker)?.workerOnline(placeOf(worker).queue);
+  goOnline(worker, live);
 });
 
 const workerClosed = guard('BullMQ workers', (worker: ForeignWorker) => {
@@ -286,19 +288,12 @@ export function patchWorker(Worker: { readonly prototype: object }): void {
         return result;
       },
   );
-  wrap(
-    prototype,
-    'moveLimitedBackToWait',
-    (stands) =>
-      function moveLimitedBackToWait(this: unknown, ...args) {
-        const job = args[0] as ForeignJob;
-        const run = runs.get(job);
-        if (run !== undefined) run.limited = true;
-        const result = stands.apply(this, args);
-        if (hub.recorder !== undefined) watch(result, () => wentBack(job, 'rate limited'));
-        return result;
-      },
-  );
+  observe<ForeignWorker>(prototype, 'moveLimitedBackToWait', (_, [limited]) => {
+    const job = limited as ForeignJob;
+    const run = runs.get(job);
+    if (run !== undefined) run.limited = true;
+    return () => wentBack(job, 'rate limited');
+  });
   wrap(
     prototype,
     'emit',
@@ -311,40 +306,10 @@ export function patchWorker(Worker: { readonly prototype: object }): void {
   );
   wrap(
     prototype,
-    'retryIfFailed',
-    (stands) =>
-      function retryIfFailed(this: unknown, ...args) {
-        const worker = this as ForeignWorker;
-        const promise = stands.apply(worker, args);
-        if (!registry.fifos.has(worker) && !worker.closing) fetching = { worker, promise };
-        return promise;
-      },
-  );
-  wrap(
-    prototype,
     'notifyFailedJobs',
     (stands) =>
       function notifyFailedJobs(this: unknown, ...args) {
         if (hub.recorder !== undefined) stalledForGood(args[0] as ForeignJob[]);
-        return stands.apply(this, args);
-      },
-  );
-}
-
-/** The fetch a worker's loop is about to wait for. */
-let fetching: { readonly worker: ForeignWorker; readonly promise: unknown } | undefined;
-
-/** From 5.41 to 6.3 the loop keeps what it waits on to itself: it is known by the first promise it is given. */
-export function patchAsyncFifoQueue(AsyncFifoQueue: { readonly prototype: object }): void {
-  wrap(
-    AsyncFifoQueue.prototype,
-    'add',
-    (stands) =>
-      function add(this: unknown, ...args) {
-        if (fetching !== undefined && fetching.promise === args[0]) {
-          registry.fifos.set(fetching.worker, this as object);
-          fetching = undefined;
-        }
         return stands.apply(this, args);
       },
   );
@@ -392,40 +357,18 @@ export function patchJobConsumer(Job: { readonly prototype: object }): void {
         return result;
       },
   );
-  wrap(
+  observe<ForeignJob>(
     prototype,
     'moveToDelayed',
-    (stands) =>
-      function moveToDelayed(this: unknown, ...args) {
-        const result = stands.apply(this, args);
-        if (hub.recorder !== undefined) watch(result, () => wentBack(this as ForeignJob, 'delayed', Number(args[0])));
-        return result;
-      },
+    (job, [until]) =>
+      () =>
+        wentBack(job, 'delayed', Number(until)),
   );
-  wrap(
-    prototype,
-    'moveToWait',
-    (stands) =>
-      function moveToWait(this: unknown, ...args) {
-        const job = this as ForeignJob;
-        const result = stands.apply(job, args);
-        const reason = runs.get(job)?.limited ? 'rate limited' : 'moved back to waiting';
-        if (hub.recorder !== undefined) watch(result, () => wentBack(job, reason));
-        return result;
-      },
-  );
-  wrap(
-    prototype,
-    'moveToWaitingChildren',
-    (stands) =>
-      function moveToWaitingChildren(this: unknown, ...args) {
-        const result = stands.apply(this, args);
-        if (hub.recorder !== undefined) {
-          watch(result, (moved) => {
-            if (moved) wentBack(this as ForeignJob, 'waiting for children');
-          });
-        }
-        return result;
-      },
-  );
+  observe<ForeignJob>(prototype, 'moveToWait', (job) => {
+    const reason = runs.get(job)?.limited ? 'rate limited' : 'moved back to waiting';
+    return () => wentBack(job, reason);
+  });
+  observe<ForeignJob>(prototype, 'moveToWaitingChildren', (job) => (moved) => {
+    if (moved) wentBack(job, 'waiting for children');
+  });
 }

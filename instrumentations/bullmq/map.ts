@@ -80,6 +80,14 @@ export function priorityNumber(label: unknown): number | undefined {
   return label === 'critical' ? 1 : label === 'high' ? 10 : label === 'low' ? 1000 : undefined;
 }
 
+/** One payload from the brain's two halves: kwargs when there are any, else the one argument, else all of them. */
+export function payload(args: unknown, kwargs: unknown): unknown {
+  const list: readonly unknown[] = Array.isArray(args) ? args : [];
+  const named = typeof kwargs === 'object' && kwargs !== null ? kwargs : {};
+  if (Object.keys(named).length > 0) return list.length > 0 ? { ...named, z4j_args: list } : named;
+  return list.length === 1 ? list[0] : list.length === 0 ? {} : list;
+}
+
 /** Which run this is: 1 for the first. From 5.0 on BullMQ counts when an attempt ends, before when it begins. */
 export function attemptOf(job: ForeignJob): number {
   return job.attemptsStarted === undefined ? Math.max(job.attemptsMade, 1) : job.attemptsMade + 1;

@@ -14,6 +14,7 @@ import { taskId } from './map.js';
 import { depthOf, operable } from './operable.js';
 import { quietly } from './quiet.js';
 import { addEngine, type LiveWorker, liveOf, placeOf, registry } from './registry.js';
+import { BullMQScheduler } from './scheduler.js';
 
 export interface BullMQEngineOptions {
   /** The connection of the queues and workers that belong to it: their options, client or URL. */
@@ -55,6 +56,7 @@ export class BullMQEngine implements Engine {
   readonly name: string;
   readonly connection: unknown;
   readonly prefix: string | undefined;
+  readonly scheduler: BullMQScheduler;
   #host: EngineHost | undefined;
   #evidence: NodeJS.Timeout | undefined;
   #busy = false;
@@ -68,6 +70,7 @@ export class BullMQEngine implements Engine {
     this.name = namespace === undefined ? 'bullmq' : `bullmq-${namespace}`;
     this.connection = connection;
     this.prefix = prefix;
+    this.scheduler = new BullMQScheduler(this.name);
     addEngine(this);
   }
 
@@ -113,6 +116,7 @@ export class BullMQEngine implements Engine {
     if (this.#workersOf(queue).length === 1) {
       this.#tell('worker.online', queue);
       this.#host.inventoryChanged();
+      this.scheduler.changed();
     }
   }
 
@@ -121,7 +125,9 @@ export class BullMQEngine implements Engine {
     if (this.#workersOf(queue).length === 0) this.#farewell(queue, reason);
   }
 
-  scheduleChanged(): void {}
+  scheduleChanged(): void {
+    this.scheduler.changed();
+  }
 
   /** BullMQ's part of a command loads with the first one. */
   async execute(command: Command, context: CommandContext): Promise<JsonValue> {

@@ -1,5 +1,6 @@
 import type { EnginePatch } from '../../src/engine.js';
-import { patchAsyncFifoQueue, patchJobConsumer, patchQueueBase, patchWorker } from './consumer.js';
+import { patchJobConsumer, patchQueueBase, patchWorker } from './consumer.js';
+import { patchAsyncFifoQueue, patchWorkerLoop } from './loop.js';
 import { BullMQEngine } from './operate.js';
 import { patchFlowProducer, patchJobProducer, patchJobScheduler, patchQueue } from './producer.js';
 import { registry, seenClass } from './registry.js';
@@ -22,7 +23,14 @@ interface Part {
 const PARTS: readonly Part[] = [
   { name: 'QueueBase', methods: ['waitUntilReady', 'emit'], patch: patchQueueBase },
   { name: 'Queue', methods: ['add', 'remove', 'getJob'], patch: patchQueue },
-  { name: 'Worker', methods: ['run', 'processJob', 'callProcessJob', 'getNextJob', 'emit'], patch: patchWorker },
+  {
+    name: 'Worker',
+    methods: ['run', 'processJob', 'callProcessJob', 'getNextJob', 'emit'],
+    patch(Worker) {
+      patchWorker(Worker);
+      patchWorkerLoop(Worker);
+    },
+  },
   {
     name: 'Job',
     methods: ['moveToCompleted', 'moveToFailed', 'moveToDelayed', 'remove'],

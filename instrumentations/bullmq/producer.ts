@@ -2,7 +2,8 @@ import { hub } from '../../src/engine.js';
 import { guard, traceIds, wrap } from '../common.js';
 import type { FlowNode, ForeignJob, ForeignQueueBase } from './foreign.js';
 import { deduplicationId, hasCustomId, type Lineage, received, revoked, sent, taskId } from './map.js';
-import { quietly, watch } from './quiet.js';
+import { observe, watch } from './observe.js';
+import { quietly } from './quiet.js';
 import { engineOf, type LivePlace, placeOf, registry, seenTask } from './registry.js';
 
 /** Jobs whose addition was told: a scheduler's method may return what `Job.create` made. */
@@ -76,10 +77,10 @@ const flowAdded = guard('BullMQ flows', (trees: FlowNode | readonly FlowNode[] |
   for (const tree of Array.isArray(trees) ? trees : [trees]) walk(tree, connection);
 });
 
-/** From 5.25.6 to 5.54.0 the id of the returned job is that of another. */
+/** From 5.25.6 to 5.54.0 the id of the returned job is another reply of the broker, a number at times. */
 function withRightId(job: ForeignJob): ForeignJob {
   const { jobId } = job.opts;
-  if (jobId === undefined || job.id?.startsWith('repeat:')) return job;
+  if (jobId === undefined || String(job.id).startsWith('repeat:')) return job;
   return Object.create(job, { id: { value: jobId } }) as ForeignJob;
 }
 
@@ -130,26 +131,8 @@ function watchRemoval(
 
 /** The statics and methods of `Job` by which jobs come and go. */
 export function patchJobProducer(Job: { readonly prototype: object }): void {
-  wrap(
-    Job,
-    'create',
-    (stands) =>
-      function create(this: unknown, ...args) {
-        const result = stands.apply(this, args);
-        if (hub.recorder !== undefined) watch(result, created);
-        return result;
-      },
-  );
-  wrap(
-    Job,
-    'createBulk',
-    (stands) =>
-      function createBulk(this: unknown, ...args) {
-        const result = stands.apply(this, args);
-        if (hub.recorder !== undefined) watch(result, createdBulk);
-        return result;
-      },
-  );
+  observe(Job, 'create', () => (job) => created(job as ForeignJob));
+  observe(Job, 'createBulk', () => (jobs) => createdBulk(jobs as readonly ForeignJob[]));
   wrap(
     Job.prototype,
     'remove',
@@ -178,46 +161,20 @@ export function patchQueue(Queue: { readonly prototype: object }): void {
 
 export function patchFlowProducer(FlowProducer: { readonly prototype: object }): void {
   for (const name of ['add', 'addBulk']) {
-    wrap(
+    observe<{ readonly opts?: { readonly connection?: unknown } }>(
       FlowProducer.prototype,
       name,
-      (stands) =>
-        function (this: unknown, ...args) {
-          const result = stands.apply(this, args);
-          const connection = (this as { opts?: { connection?: unknown } }).opts?.connection;
-          if (hub.recorder !== undefined) {
-            watch<FlowNode | undefined>(result, (trees) => flowAdded(trees, connection));
-          }
-          return result;
-        },
+      ({ opts }) =>
+        (trees) =>
+          flowAdded(trees as FlowNode | undefined, opts?.connection),
     );
   }
 }
 
-export function patchJobScheduler(JobScheduler: { readonly prototype: object }): void {
-  wrap(
-    JobScheduler.prototype,
-    'upsertJobScheduler',
-    (stands) =>
-      function upsertJobScheduler(this: unknown, ...args) {
-        const result = stands.apply(this, args);
-        if (hub.recorder === undefined) return result;
-        const isIteration = (args[5] as { override?: boolean } | undefined)?.override === false;
-        watch<ForeignJob | undefined>(result, (job) => {
-          iterationAdded(job);
-          if (!isIteration) scheduleChanged(this as ForeignQueueBase);
-        });
-        return result;
-      },
-  );
-  wrap(
-    JobScheduler.prototype,
-    'removeJobScheduler',
-    (stands) =>
-      function removeJobScheduler(this: unknown, ...args) {
-        const result = stands.apply(this, args);
-        watch(result, () => scheduleChanged(this as ForeignQueueBase));
-        return result;
-      },
-  );
+export function patchJobScheduler({ prototype }: { readonly prototype: object }): void {
+  observe<ForeignQueueBase>(prototype, 'upsertJobScheduler', (scheduler) => (job) => {
+    iterationAdded(job as ForeignJob | undefined);
+    scheduleChanged(scheduler);
+  });
+  observe<ForeignQueueBase>(prototype, 'removeJobScheduler', (scheduler) => () => scheduleChanged(scheduler));
 }

@@ -14,12 +14,3 @@ export function quietly<T>(run: () => T): T {
   const context = (globalThis as { [TELEMETRY]?: Telemetry })[TELEMETRY]?.context;
   return context === undefined ? run() : context.with(context.active().setValue(SUPPRESS, true), run);
 }
-
-/** Observes how a call of the host ends; the host keeps its own promise, and rejections stay its own affair. */
-export function watch<T>(result: unknown, ended: (value: T) => void, refused: (error: unknown) => void = ignore): void {
-  if (result instanceof Promise || typeof (result as { then?: unknown } | null)?.then === 'function') {
-    (result as Promise<T>).then(ended, refused);
-  }
-}
-
-export function ignore(): void {}

@@ -1,6 +1,6 @@
 import { CommandError, type JsonObject, type JsonValue } from '../../src/engine.js';
-import type { Subject } from './commands.js';
 import type { ForeignWorker } from './foreign.js';
+import type { Subject } from './locate.js';
 import { type LiveWorker, liveOf, placeOf, registry } from './registry.js';
 
 /** A worker as the operations use it. */
@@ -25,7 +25,9 @@ const operable = ({ worker }: LiveWorker): OperableWorker => worker as OperableW
 
 export function workersNamed(subject: Subject, parameters: JsonObject): readonly LiveWorker[] {
   const name = parameters.worker_name;
-  const found = liveOf(subject.name).workers.filter(({ worker }) => subject.workerName(placeOf(worker).queue) === name);
+  const found = liveOf(subject.name).workers.filter(
+    ({ worker }) => !worker.closing && subject.workerName(placeOf(worker).queue) === name,
+  );
   if (found.length > 0) return found;
   throw new CommandError('not_found', `worker ${JSON.stringify(name)} is not in this process`);
 }

@@ -13,8 +13,27 @@ async function load() {
   return import(pathToFileURL(requireThere.resolve('bullmq')).href);
 }
 
-function context(bullmq, name) {
-  const connection = { host: '127.0.0.1', port: Number(port), maxRetriesPerRequest: null };
+/** What the application connects with: options for ioredis, a client of node-redis, or a PostgreSQL. */
+async function connect(bullmq) {
+  const backend = process.env.TEST_BACKEND;
+  if (backend === 'node-redis') {
+    const client = requireThere('redis').createClient({ url: `redis://127.0.0.1:${port}` });
+    await client.connect();
+    return client;
+  }
+  if (backend === 'postgres') {
+    const url = `postgres://postgres@127.0.0.1:${port}/postgres`;
+    const client = new (requireThere('pg').Client)(url);
+    await client.connect();
+    await bullmq.runMigrations(client);
+    await client.end();
+    bullmq.setDefaultBackendFactory(bullmq.createPostgresBackend);
+    return url;
+  }
+  return { host: '127.0.0.1', port: Number(port), maxRetriesPerRequest: null };
+}
+
+function context(bullmq, name, connection) {
   const open = [];
   const keep = (object) => {
     open.push(object);
@@ -24,7 +43,7 @@ function context(bullmq, name) {
   const until = async (condition, what = 'condition') => {
     const end = Date.now() + 20_000;
     while (!(await condition())) {
-      if (Date.now() > end) throw new Error(`${name}: not within 20 s: ${what}`);
+      if (Date.now() > end) throw new Error(`${name}: not within 20 s: ${typeof what === 'function' ? what() : what}`);
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
   };
@@ -80,11 +99,14 @@ function context(bullmq, name) {
     },
     flows: () => keep(new bullmq.FlowProducer({ connection })),
     /** Waits until the job is in one of the states. */
-    state: (queue, id, ...states) =>
-      until(async () => {
-        const job = await queue.getJob(id);
-        return job === undefined || job === null ? states.includes('unknown') : states.includes(await job.getState());
-      }, `${id} is ${states}`),
+    state: async (queue, id, ...states) => {
+      let state;
+      const isThere = async () => {
+        state = await ctx.stateOf(queue, id);
+        return states.includes(state);
+      };
+      await until(isThere, () => `${id} is ${states}, but ${state}`);
+    },
     async close() {
       await Promise.all(open.map((object) => object.close().catch(() => {})));
     },
@@ -94,9 +116,10 @@ function context(bullmq, name) {
 
 load()
   .then(async (bullmq) => {
+    const connection = await connect(bullmq);
     const outcomes = await Promise.allSettled(
       names.map(async (name) => {
-        const ctx = context(bullmq, name);
+        const ctx = context(bullmq, name, connection);
         const began = Date.now();
         try {
           const value = await scenarios[name](ctx);
@@ -110,6 +133,7 @@ load()
       names[index],
       reason === undefined ? value : { error: String(reason?.stack ?? reason) },
     ]);
+    if (process.env.TEST_BACKEND === 'node-redis') await connection.close();
     console.log(JSON.stringify(Object.fromEntries(report)));
   })
   .catch((error) => {

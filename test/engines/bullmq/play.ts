@@ -38,6 +38,8 @@ export interface PlayOptions {
   readonly mode: 'cjs' | 'esm';
   readonly port: number;
   readonly scenarios: readonly string[];
+  /** Where BullMQ is installed; default a folder with this version. */
+  readonly folder?: string;
   /** Loaded before the host; default the observer of this folder. */
   readonly preload?: string;
   readonly env?: NodeJS.ProcessEnv;
@@ -61,7 +63,7 @@ function short({ kind, data }: RecordedEvent): string {
 /** Runs scenarios in one process of an application and resolves when it has ended by itself. */
 export async function play(options: PlayOptions): Promise<Play> {
   const { version, mode, port, scenarios, preload = file('./preload.mjs'), env = {} } = options;
-  const folder = await targetOf(version);
+  const folder = options.folder ?? (await targetOf(version));
   const args = ['--import', preload, file('./host.cjs'), folder, mode, String(port), ...scenarios];
   const scratch = await mkdtemp(join(tmpdir(), 'z4j-bullmq-'));
   const record = join(scratch, 'events');

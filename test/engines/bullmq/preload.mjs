@@ -11,6 +11,7 @@ globalThis.recorded = [];
 
 hub.recorder = {
   record(event) {
+    if (process.env.TEST_SINK === 'throws') throw new Error('the sink is broken');
     globalThis.recorded.push(event);
     tell({ event });
   },

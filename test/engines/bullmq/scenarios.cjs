@@ -390,6 +390,39 @@ const scenarios = {
     await t.state(queue, job.id, 'completed');
   },
 
+  async twoCopies(t) {
+    const other = require('node:module').createRequire(`${process.env.TEST_OTHER}/index.js`)('bullmq');
+    const { connection } = t;
+    t.worker(async (job) => job.data.n);
+    t.keep(new other.Worker(`${t.q}-other`, async (job) => job.data.n, { connection }));
+    const queues = [t.queue(), t.keep(new other.Queue(`${t.q}-other`, { connection }))];
+    for (const queue of queues) await t.state(queue, (await queue.add('copy', { n: 1 })).id, 'completed');
+  },
+
+  async late(t) {
+    t.worker(async (job) => job.data.n);
+    const queue = t.queue();
+    await t.state(queue, (await queue.add('unseen', {})).id, 'completed');
+    globalThis.sweep();
+    await t.state(queue, (await queue.add('seen', {})).id, 'completed');
+  },
+
+  async deep(t) {
+    // Past the entry module, as its missing exports map allows.
+    const { Worker } = t.requireThere('bullmq/dist/cjs/classes/worker');
+    const { Queue } = t.requireThere('bullmq/dist/cjs/classes/queue');
+    const { connection } = t;
+    t.keep(new Worker(t.q, async () => 1, { connection }));
+    const queue = t.keep(new Queue(t.q, { connection }));
+    await t.state(queue, (await queue.add('deep', {})).id, 'completed');
+  },
+
+  async readonly(t) {
+    const queue = t.queue();
+    const error = await queue.add('refused', {}).catch((cause) => cause);
+    return { message: error.message };
+  },
+
   async spans(t) {
     // An OpenTelemetry API as it registers itself, with a context manager made of an AsyncLocalStorage.
     const { AsyncLocalStorage } = require('node:async_hooks');
