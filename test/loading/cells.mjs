@@ -63,7 +63,7 @@ const runners = [
 ];
 const native = [
   ['native type stripping, ESM', [OURS], 'types.mts', ALL],
-  ['native type stripping, CJS', [OURS, '--experimental-transform-types'], 'types.cts', ['bullmq', 'node-cron']],
+  ['native type stripping, CJS', [OURS], 'types.cts', ['bullmq', 'node-cron']],
 ];
 
 const isLine = (version) => version !== '20';
