@@ -37,6 +37,7 @@ const otelLoader = ['--experimental-loader', '@opentelemetry/instrumentation/hoo
 const iitm = ['--import', './iitm.mjs'];
 const datadog = ['--import', 'dd-trace/initialize.mjs'];
 const sentry = ['--import', '@sentry/node/import', '--import', './sentry.mjs'];
+const plugins = ['--import', './plugins.mjs'];
 const source = ['--import', './cjs-source.mjs'];
 
 const neighbours = [
@@ -52,6 +53,8 @@ const neighbours = [
   ['ours, then Datadog', 'datadog', [OURS, ...datadog]],
   ['Sentry, then ours', 'sentry', [...sentry, OURS]],
   ['ours, then Sentry', 'sentry', [OURS, ...sentry]],
+  ['our OpenTelemetry plug-ins, then ours', 'main', [...plugins, OURS]],
+  ['ours, then our OpenTelemetry plug-ins', 'main', [OURS, ...plugins]],
   ['loader that supplies CJS source, then ours', 'main', [...source, OURS]],
   ['ours, then loader that supplies CJS source', 'main', [OURS, ...source]],
 ];
