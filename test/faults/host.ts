@@ -98,6 +98,21 @@ export async function startLocalHost(
   };
 }
 
+/** The host in a process that runs fixtures/worker.mjs. */
+export function childHost(bullmq: BullMQ, redisPort: number, name: string): Host {
+  return {
+    name,
+    async add(prefix, count) {
+      const queue = new bullmq.Queue(name, { connection: { host: '127.0.0.1', port: redisPort } });
+      try {
+        await (await queue.client).rpush(`orders:${name}`, JSON.stringify({ prefix, count }));
+      } finally {
+        await queue.close();
+      }
+    },
+  };
+}
+
 /** What has arrived at some brains, which are asked in their order. */
 export class Arrivals {
   readonly #brains: { readonly brain: StubBrain; looked: number }[] = [];
@@ -112,7 +127,10 @@ export class Arrivals {
     this.#brains.push({ brain, looked: 0 });
   }
 
-  /** Kinds of the events of one task in the order of their arrival; what a second brain was told again counts once. */
+  /**
+   * Kinds of the events of one task in the order of their arrival; what a second brain was told again counts once.
+   * `task.sent` stands first: it is no step of the row, and a worker may have the job before its `add` is done.
+   */
   of(taskId: string): readonly string[] {
     for (const entry of this.#brains) {
       const { events } = entry.brain;
@@ -123,7 +141,9 @@ export class Arrivals {
         this.#kinds.set(event.taskId, [...(this.#kinds.get(event.taskId) ?? []), event.kind]);
       }
     }
-    return this.#kinds.get(taskId) ?? [];
+    const kinds = this.#kinds.get(taskId) ?? [];
+    const isSent = (kind: string): boolean => kind === 'task.sent';
+    return [...kinds.filter(isSent), ...kinds.filter((kind) => !isSent(kind))];
   }
 }
 

@@ -16,14 +16,14 @@ export interface Trouble {
   readonly byteByByte?: boolean;
   /** Upgrades to WebSocket are answered with this HTTP status; other requests pass. */
   readonly refuseUpgrade?: number;
-  /** One bit of every chunk of 200 bytes and more is another one. */
+  /** One bit of the next chunk of 200 bytes and more is another one. */
   readonly tamper?: Way;
   /** The next chunk of 200 bytes and more arrives by half; then the connection is reset. */
   readonly cut?: Way;
 }
 
 /** A TCP proxy on 127.0.0.1 between an agent and a brain that has the faults of real networks. */
-export interface Proxy {
+export interface BadNetwork {
   readonly port: number;
   /** `http://127.0.0.1:<port>`. */
   readonly url: string;
@@ -49,7 +49,7 @@ interface Pair {
   readonly brain: Socket;
 }
 
-export async function startProxy(target: number): Promise<Proxy> {
+export async function startProxy(target: number): Promise<BadNetwork> {
   const pairs = new Set<Pair>();
   const orphans = new Set<Socket>();
   let trouble: Trouble = {};
@@ -77,6 +77,7 @@ export async function startProxy(target: number): Promise<Proxy> {
       return false;
     }
     if (tamper === way && chunk.length >= 200) {
+      trouble = {};
       const at = chunk.length - 20;
       chunk[at] = (chunk[at] ?? 0) ^ 1;
     }
@@ -140,7 +141,7 @@ export async function startProxy(target: number): Promise<Proxy> {
   };
   const port = await listen(0);
 
-  const proxy: Proxy = {
+  const proxy: BadNetwork = {
     port,
     url: `http://127.0.0.1:${port}`,
     target,
