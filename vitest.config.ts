@@ -14,6 +14,7 @@ export default defineConfig({
   test: {
     pool: 'forks',
     maxWorkers: 2,
+    setupFiles: ['test/support/in-process.ts'],
     reporters: ['default', './test/support/closing-line.ts'],
     projects: [
       project('unit', 'test/unit/**/*.test.ts', { testTimeout: 20_000, hookTimeout: 30_000 }),

@@ -7,6 +7,8 @@ import { type Identity, identityOf } from './identity.js';
 import type { LinkStats } from './link/index.js';
 import { quietly } from './link/quiet.js';
 import { brainAddress } from './link/url.js';
+import { isObserving, observe } from './loading/observe.js';
+import { selection } from './loading/selection.js';
 import { createLog, type Log } from './log.js';
 import { decodeSecret } from './protocol/index.js';
 import { Redactor } from './redactor.js';
@@ -128,6 +130,17 @@ export class Agent {
       );
     }
     this.#state = 'listening';
+    if (!isObserving()) {
+      const { enabledInstrumentations, disabledInstrumentations } = this.settings;
+      hub.enabled = selection(
+        {
+          Z4J_ENABLED_INSTRUMENTATIONS: enabledInstrumentations.join(','),
+          Z4J_DISABLED_INSTRUMENTATIONS: disabledInstrumentations.join(','),
+        },
+        this.log,
+      );
+      observe(this.log);
+    }
     hub.recorder = {
       record: (event) => this.#dispatcher.record(event),
       engine: (engine) => this.#found(engine),
@@ -225,6 +238,7 @@ export class Agent {
       (await this.#link?.answer(message)) ?? (JSON.parse(JSON.stringify(this.status())) as JsonValue);
     this.#state = 'running';
     for (const engine of this.#engines.values()) this.#startEngine(engine);
+    this.#dispatcher.watch = this.#link.watch;
     this.#dispatcher.identity = { workerName: (_engine, queue) => identity.workerName(queue) };
     this.#link.start();
     return this;

@@ -1,15 +1,10 @@
 import { createRequire } from 'node:module';
-import { setTimeout } from 'node:timers';
 import type { TaskEvent } from './engine.js';
-import { hub, type TargetReport } from './hub.js';
+import { hub } from './hub.js';
 // Has to load before the host enters an asynchronous context of its own.
 import './link/quiet.js';
-import { observeCompile } from './loading/compile.js';
-import { loaded, see } from './loading/door.js';
-import { openOtherEyes } from './loading/eyes.js';
-import { installHooks } from './loading/hooks.js';
+import { observe } from './loading/observe.js';
 import { selection } from './loading/selection.js';
-import { seeLater, sweep } from './loading/sweep.js';
 import { createLog, type Log, type LogLevel } from './log.js';
 
 const { env } = process;
@@ -26,25 +21,6 @@ function logOfEnvironment(): Log {
 
 const isOff = (): boolean =>
   !(env.Z4J_TOKEN || env.Z4J_TOKEN_FILE) || /^(1|true|yes|on)$/i.test(env.Z4J_DISABLED ?? '');
-
-function tell({ engine, package: name, version, file, eye, outcome, error }: TargetReport, log: Log): void {
-  const what = `${name} ${version}`;
-  if (outcome === 'failed') {
-    const reason = error instanceof Error ? error.message : String(error);
-    log.once(
-      `failed ${engine}`,
-      'error',
-      `${what} is not observed: its patch failed: ${reason}. Please report this, or set Z4J_DISABLED_INSTRUMENTATIONS=${engine}`,
-    );
-  } else if (outcome === 'unsupported version' || outcome === 'shape not recognised') {
-    log.once(
-      `${outcome} ${what}`,
-      'warn',
-      `${what} is not observed: ${outcome}; see "Supported versions" in the README of @z4j/bare`,
-    );
-  }
-  log.debug(`${what} ${outcome} (${eye}, ${file})`);
-}
 
 const PENDING = 10_000;
 
@@ -116,36 +92,6 @@ export function register(): void {
     hub.enabled = isOff() ? () => false : selection(env, log);
     return hub.enabled(engine);
   };
-  hub.onTarget = (report) => {
-    tell(report, log);
-    if (report.outcome === 'patched' && !report.inner) startOnce();
-  };
   hub.onLive = startOnce;
-  hub.loaded = loaded;
-
-  const isOutermost = observeCompile((file, exports) => see(file, exports, 'compile'));
-  try {
-    installHooks(seeLater);
-  } catch (error) {
-    log.once(
-      'hooks',
-      'warn',
-      `libraries that are ES modules are not observed: ${error instanceof Error ? error.message : String(error)}`,
-    );
-  }
-  sweep();
-  // Somebody later may replace the compiler, with or without calling what was there.
-  let isBlind = false;
-  for (const delayMs of [0, 1000]) {
-    setTimeout(() => {
-      if (isBlind || isOutermost()) return;
-      isBlind = true;
-      sweep();
-      try {
-        openOtherEyes();
-      } catch (error) {
-        log.debug(`require-in-the-middle and import-in-the-middle stay off: ${String(error)}`);
-      }
-    }, delayMs).unref();
-  }
+  observe(log, startOnce);
 }

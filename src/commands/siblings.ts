@@ -22,7 +22,9 @@ export function siblingsOf(port: SiblingPort): Siblings {
           const answer = await port.send(slot, { ...question, ask: 'command' }, command.timeoutSeconds * 1000);
           return answer as unknown as CommandResult;
         } catch (cause) {
-          throw new CommandError('indeterminate', `the process of slot ${slot} took this over and did not answer`, { cause });
+          throw new CommandError('indeterminate', `the process of slot ${slot} took this over and did not answer`, {
+            cause,
+          });
         }
       }
       return undefined;
