@@ -10,6 +10,8 @@ export interface ThreadData {
   readonly link: Pick<LinkOptions, 'url' | 'token' | 'secret' | 'transport' | 'allowPlain' | 'times' | 'backoff'>;
   readonly journal: JournalHandle;
   readonly hello: NumberedHello;
+  /** Of a `Flow`; undefined: everything is sent. */
+  readonly flow: { readonly share: number } | undefined;
   /** See `Liveness`. */
   readonly liveness: SharedArrayBuffer;
 }
@@ -38,6 +40,8 @@ export type HostMessage =
       readonly sessionId: string;
       readonly records: readonly Uint8Array[];
     }
+  /** Kind, task and whether it is remarkable, of one event after the other. */
+  | { readonly type: 'notes'; readonly notes: readonly number[] }
   | { readonly type: 'answer'; readonly id: string; readonly answer: CommandAnswer };
 
 /** From the thread to the host. */
@@ -53,6 +57,8 @@ export type ThreadMessage =
       readonly stats: LinkStats;
     }
   | { readonly type: 'replaced' }
+  /** Notes are wanted. */
+  | { readonly type: 'watch'; readonly on: boolean }
   /** To be carried out by whoever gets `claim`. */
   | { readonly type: 'command'; readonly command: PortCommand; readonly claim: Claim }
   | { readonly type: 'written'; readonly id: string }

@@ -1,4 +1,5 @@
 import { Worker } from 'node:worker_threads';
+import { Flow, type FlowOptions } from '../flow/flow.js';
 import type { LendableJournal } from '../journal/durable.js';
 import {
   type AckSummary,
@@ -24,9 +25,11 @@ import {
   type ThreadMessage,
 } from './messages.js';
 
-export interface ThreadLinkOptions extends Omit<LinkOptions, 'journal' | 'onCommand'> {
+export interface ThreadLinkOptions extends Omit<LinkOptions, 'journal' | 'onCommand' | 'selection'> {
   readonly journal: LendableJournal;
   readonly onCommand: (command: PortCommand, reply: Reply) => void;
+  /** Missing: everything is sent. */
+  readonly flow?: Pick<FlowOptions, 'share' | 'onWatch'> | undefined;
 }
 
 /** For which an engine may be asked for its figures, in milliseconds. */
@@ -46,6 +49,8 @@ const IDLE: LinkStats = {
   unacked: 0,
   rate: undefined,
   givenUp: 0,
+  leftOut: 0,
+  share: 1,
   clockSkewMs: undefined,
 };
 
@@ -83,6 +88,8 @@ export class ThreadLink implements LinkPort {
   #session: LinkSession | undefined;
   #stamps: NodeJS.Timeout | undefined;
   #beating = false;
+  /** For the selection in the thread, at the end of this turn. */
+  #notes: number[] = [];
   #stopped: Promise<void> | undefined;
 
   constructor(options: ThreadLinkOptions) {
@@ -142,8 +149,19 @@ export class ThreadLink implements LinkPort {
     }
   }
 
+  note(kind: number, task: number, remarkable: boolean): void {
+    if (this.#local !== undefined) {
+      this.#local.note(kind, task, remarkable);
+      return;
+    }
+    if (this.#notes.length === 0) {
+      setImmediate(() => this.#post({ type: 'notes', notes: this.#notes.splice(0) }));
+    }
+    this.#notes.push(kind, task, remarkable ? 1 : 0);
+  }
+
   #spawn(): void {
-    const { url, token, secret, transport, allowPlain, times, backoff, journal } = this.#options;
+    const { flow, url, token, secret, transport, allowPlain, times, backoff, journal } = this.#options;
     try {
       const handle = journal.lend();
       const data: ThreadData = {
@@ -160,16 +178,16 @@ export class ThreadLink implements LinkPort {
         },
         journal: handle,
         hello: this.#newHello() ?? (this.#hello as NumberedHello),
+        flow: flow && { share: flow.share ?? 1 },
         liveness: this.#liveness.memory,
       };
-      // Its output is ours to discard, and flags of the host are for the host.
+      // Its output goes nowhere (reading it, even to throw it away, would keep the process alive); the host's flags are
+      // for the host.
       const options = { name: 'z4j', execArgv: [], env: environment(), stdout: true, stderr: true };
       const worker = quietly(() => new Worker(ENTRY, { ...options, workerData: data, transferList: [handle.port] }));
       this.#worker = worker;
       this.#ran = false;
       let reason: unknown;
-      worker.stdout.resume();
-      worker.stderr.resume();
       worker.on('message', (message: ThreadMessage) => this.#take(message));
       worker.on('error', (cause) => {
         reason = cause;
@@ -222,6 +240,9 @@ export class ThreadLink implements LinkPort {
         break;
       case 'session':
         this.#onSession(message.session, message.told);
+        break;
+      case 'watch':
+        this.#options.flow?.onWatch(message.on);
         break;
       case 'replaced':
         this.#options.onReplaced?.();
@@ -298,7 +319,8 @@ export class ThreadLink implements LinkPort {
 
   /** The thread is gone, or could not be started. */
   #ended(reason: unknown): void {
-    const { log, onSession, journal, onCommand, ...rest } = this.#options;
+    const { log, onSession, journal, onCommand, flow, ...rest } = this.#options;
+    flow?.onWatch(false);
     this.#worker = undefined;
     for (const call of this.#calls.values()) call.reject(new Error('the thread of the agent has ended'));
     this.#calls.clear();
@@ -322,7 +344,15 @@ export class ThreadLink implements LinkPort {
     log.warn(
       `the thread of the agent ${this.#ran ? 'ended again' : 'cannot run'} (${why}): this one does its work, which waits while the event loop is blocked`,
     );
-    this.#local = new Link({ ...rest, log, journal, onCommand, ...(onSession === undefined ? {} : { onSession }) });
+    const selection = flow && new Flow({ ...flow, log });
+    this.#local = new Link({
+      ...rest,
+      log,
+      journal,
+      selection,
+      onCommand,
+      ...(onSession === undefined ? {} : { onSession }),
+    });
     this.#local.start();
   }
 

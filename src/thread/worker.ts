@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
+import { Flow } from '../flow/flow.js';
 import { openJournalReader } from '../journal/reader.js';
 import { Link, type LinkCommand, type Reply } from '../link/index.js';
 import type { Log, LogLevel } from '../log.js';
@@ -63,8 +64,11 @@ const log: Log = (() => {
   };
 })();
 
+const flow = data.flow && new Flow({ ...data.flow, log, onWatch: (on) => post({ type: 'watch', on }) });
+
 const link = new Link({
   ...data.link,
+  selection: flow,
   journal,
   log,
   hello() {
@@ -188,6 +192,12 @@ port.on('message', (message: HostMessage) => {
       break;
     case 'send':
       finish(message.call, send(message.sessionId, message.records));
+      break;
+    case 'notes':
+      for (let at = 0; at < message.notes.length; at += 3) {
+        const [kind, task, remarkable] = message.notes.slice(at, at + 3) as [number, number, number];
+        flow?.note(kind, task, remarkable === 1);
+      }
       break;
     case 'answer':
       answer(message.id, message.answer);
