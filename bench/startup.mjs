@@ -1,5 +1,6 @@
 /**
- * What `--import @z4j/bare/register` adds to the start of a process, in milliseconds: medians of interleaved runs.
+ * What `--import @z4j/bare/register` adds to the start of a process, in milliseconds: medians of interleaved
+ * runs, and in brackets the difference of the fastest runs.
  *
  *     node bench/startup.mjs [--runs 15] [--node 20,22,24,26] [--neighbours] [--graph]
  *
@@ -9,11 +10,10 @@ import { spawnSync } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
+import { FIXTURES, MAIN, QUIET } from '../test/loading/fixtures.mjs';
 import { node } from '../test/support/nodes.mjs';
 import { installTarget } from '../test/support/targets.mjs';
-import { MAIN, NEIGHBOURS, QUIET } from '../test/loading/fixtures.mjs';
 
 const { values } = parseArgs({
   options: {
@@ -33,8 +33,7 @@ await writeFile(empty, '');
 const graph = join(folder, 'graph.mjs');
 if (values.graph) {
   const names = Array.from({ length: 500 }, (_, index) => `m${index}.mjs`);
-  for (const [index, name] of names.entries())
-    await writeFile(join(folder, name), `export const v${index} = ${index};\n`.repeat(1));
+  for (const [index, name] of names.entries()) await writeFile(join(folder, name), `export const v = ${index};\n`);
   await writeFile(graph, names.map((name) => `import './${name}';`).join('\n'));
 }
 const main = await installTarget('loading-main', MAIN);
@@ -52,25 +51,30 @@ if (values.graph) {
   columns['500 modules bare'] = { app: graph };
   columns['500 modules, token'] = { app: graph, flags: ['--import', register], env: token, base: '500 modules bare' };
 }
+const NEIGHBOURS = {
+  opentelemetry: ['--import', '@opentelemetry/auto-instrumentations-node/register'],
+  sentry: ['--import', '@sentry/node/import'],
+  datadog: ['--import', 'dd-trace/initialize.mjs'],
+};
 if (values.neighbours) {
-  for (const [name, { packages, flags }] of Object.entries(NEIGHBOURS)) {
-    const home = await installTarget(`loading-${name}`, packages);
-    const resolved = flags.map((flag) => (flag.startsWith('-') ? flag : pathToFileURL(join(home, 'node_modules', flag)).href));
-    columns[name] = { app: empty, flags: resolved, env: QUIET };
-  }
+  for (const [name, flags] of Object.entries(NEIGHBOURS))
+    columns[name] = { app: empty, flags, env: QUIET, cwd: await installTarget(`loading-${name}`, FIXTURES[name]) };
 }
 
 /** @returns milliseconds from spawn to exit */
-function once(binary, { app, flags = [], env = {} }) {
+function once(binary, { app, flags = [], env = {}, cwd = folder }) {
   const { Z4J_TOKEN, NODE_OPTIONS, ...rest } = process.env;
   const begin = process.hrtime.bigint();
-  const { status, stderr } = spawnSync(binary, ['--no-warnings', ...flags, app], { env: { ...rest, ...env } });
+  const { status, stderr } = spawnSync(binary, ['--no-warnings', ...flags, app], { cwd, env: { ...rest, ...env } });
   const took = Number(process.hrtime.bigint() - begin) / 1e6;
   if (status !== 0) throw new Error(`${binary} ${flags.join(' ')} ${app}: exit ${status}\n${stderr}`);
   return took;
 }
 
 const median = (list) => list.toSorted((a, b) => a - b)[list.length >> 1];
+/** The least of all runs: what is left where other processes share the machine. */
+const least = (list) => Math.min(...list);
+const difference = (of, list, base) => `+${(of(list) - of(base)).toFixed(1)}`;
 
 const table = {};
 try {
@@ -83,8 +87,10 @@ try {
     }
     const row = {};
     for (const [name, { base = 'bare', flags }] of Object.entries(columns)) {
-      const middle = median(times[name]);
-      row[name] = flags ? `+${(middle - median(times[base])).toFixed(1)}` : middle.toFixed(1);
+      const [list, bare] = [times[name], times[base]];
+      row[name] = flags
+        ? `${difference(median, list, bare)} (${difference(least, list, bare)})`
+        : `${median(list).toFixed(1)} (${least(list).toFixed(1)})`;
     }
     table[spawnSync(binary, ['-v']).stdout.toString().trim()] = row;
   }
