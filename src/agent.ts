@@ -12,7 +12,8 @@ import { selection } from './loading/selection.js';
 import { createLog, type Log } from './log.js';
 import { decodeSecret } from './protocol/index.js';
 import { Redactor } from './redactor.js';
-import { memoryStorage, openStorage, type Storage } from './storage.js';
+import { lasting } from './schedules/overrides.js';
+import { memoryStorage, openStorage, type Storage, sharedTexts } from './storage.js';
 
 /** An agent that cannot do what it was asked; the message says what to do. */
 export class AgentError extends Error {
@@ -112,6 +113,12 @@ export class Agent {
     }
     this.#engines.set(engine.name, engine);
     hub.engines.set(engine.name, engine);
+    const { scheduler } = engine;
+    if (scheduler?.onDefined !== undefined) {
+      // Code defines schedules at this moment: a disabled one must not run until the brain has been reached.
+      const texts = sharedTexts(this.settings, this.log);
+      lasting({ engine: engine.name, scheduler, texts, log: this.log });
+    }
     if (this.#identity !== undefined) this.#startEngine(engine);
     return this;
   }

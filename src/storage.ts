@@ -59,6 +59,11 @@ function folderTexts(dir: string, log: Log): TextStore {
   };
 }
 
+/** Texts that the agents of a host share; needs no slot. */
+export function sharedTexts(settings: Settings, log: Log): TextStore {
+  return folderTexts(join(homeFolder(settings.home, agentFolder(settings)), 'shared'), log);
+}
+
 function memoryTexts(): TextStore {
   const texts = new Map<string, string>();
   return { get: (key) => texts.get(key), set: (key, text) => void texts.set(key, text) };

@@ -27,13 +27,17 @@ function parse(text: string | undefined, owner: string): ScheduleRow[] {
   }
 }
 
-/** Remembers in the agent's folder and, where the engine offers it, in its broker. */
-export function scheduleMemory(owner: string, home: TextStore, broker?: SchedulesMemory): ScheduleMemory {
+/** Remembers in the agent's folder and, where the engine offers it, in its broker, which may be there later. */
+export function scheduleMemory(
+  owner: string,
+  home: TextStore,
+  broker: () => SchedulesMemory | undefined = () => undefined,
+): ScheduleMemory {
   const key = `schedules:${owner}`;
   let saved: string | undefined;
   return {
     async load() {
-      const rows = [...parse(home.get(key), owner), ...parse(await broker?.load(), owner)];
+      const rows = [...parse(home.get(key), owner), ...parse(await broker()?.load(), owner)];
       return [...new Map(rows.map((row) => [row.source_key, row])).values()];
     },
     async save(rows) {
@@ -41,7 +45,7 @@ export function scheduleMemory(owner: string, home: TextStore, broker?: Schedule
       if (keys === saved) return;
       const text = JSON.stringify(rows.map((row) => Object.fromEntries(KEPT.map((each) => [each, row[each]]))));
       home.set(key, text);
-      await broker?.save(text);
+      await broker()?.save(text);
       saved = keys;
     },
   };

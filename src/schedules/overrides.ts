@@ -81,8 +81,27 @@ export interface LastingScheduler extends Scheduler {
  * `texts` and put in force when code defines the schedule again, here and in the siblings that share the texts. Each
  * setting on its own: what the operator set stays until it is reset, also when code has changed its mind since, which
  * is told once; what the operator left alone is code's. Without `onDefined` nothing is kept: the engine does it.
+ * One for each scheduler until it is closed, whoever asks first: as early as possible, since code runs already.
  */
-export function lasting({ engine, scheduler, texts, log, watchMs = WATCH_MS }: LastingOptions): LastingScheduler {
+export function lasting(options: LastingOptions): LastingScheduler {
+  const { scheduler } = options;
+  const known = made.get(scheduler);
+  if (known !== undefined) return known;
+  const created = decide(options);
+  const own: LastingScheduler = {
+    ...created,
+    close() {
+      made.delete(scheduler);
+      created.close();
+    },
+  };
+  made.set(scheduler, own);
+  return own;
+}
+
+const made = new WeakMap<Scheduler, LastingScheduler>();
+
+function decide({ engine, scheduler, texts, log, watchMs = WATCH_MS }: LastingOptions): LastingScheduler {
   const plain: LastingScheduler = {
     operations: scheduler.operations,
     list: () => scheduler.list(),
@@ -224,6 +243,8 @@ export function lasting({ engine, scheduler, texts, log, watchMs = WATCH_MS }: L
       creating = definition.name;
       try {
         const name = await scheduler.create(definition);
+        // A broker keeps it, and whoever takes it out there means it.
+        if (scheduler.memory !== undefined) return name;
         const { overrides, created } = current();
         const at = new Date().toISOString();
         store({ overrides, created: { ...created, [name]: { definition: { ...definition, name }, at } } });

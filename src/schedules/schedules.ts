@@ -98,7 +98,7 @@ export class Schedules {
   }
 
   #stream(owner: string, engine: Engine, scheduler: Scheduler): ScheduleStream {
-    const memory = scheduleMemory(owner, this.#options.texts, scheduler.memory?.(owner));
+    const memory = scheduleMemory(owner, this.#options.texts, () => scheduler.memory?.(owner));
     return new ScheduleStream({ ...this.#options, link: this.#link, owner, engine, scheduler, memory });
   }
 
@@ -132,16 +132,16 @@ export class Schedules {
 
   /** Whoever publishes a stream may go without anybody being asked to go on. */
   #standBy(): void {
-    const { retryMs = 300_000, log, link } = this.#options;
+    const { retryMs = 300_000, link } = this.#options;
     this.#standby = setTimeout(
       () => {
         this.#repeatMs = 0;
-        const idle = this.#streams.filter((stream) => !stream.active).map((stream) => stream.owner);
+        const idle = this.#streams.filter((stream) => !stream.active);
         if (idle.length === 0) {
           this.#standBy();
           return;
         }
-        log.debug(`another process published the schedules of ${idle.join(', ')}`);
+        for (const stream of idle) stream.tellHidden().catch((cause) => this.#failed(stream, cause));
         link.reconnect('to take over schedules');
       },
       retryMs * (1 + Math.random() / 2),

@@ -149,6 +149,21 @@ export class ScheduleStream {
     });
   }
 
+  /** One line when whoever publishes this owner does not know schedules of this process. */
+  async tellHidden(): Promise<void> {
+    const { memory, log, engine } = this.#options;
+    const { rows } = await this.#list();
+    const shown = new Set((await memory.load()).map((row) => row.source_key));
+    const [first, ...others] = rows.filter((row) => !shown.has(row.source_key));
+    if (shown.size === 0 || first === undefined) return;
+    const more = others.length === 0 ? '' : ` and ${others.length} more`;
+    log.once(
+      `hidden:${this.owner}`,
+      'warn',
+      `schedule ${first.name}${more} of ${engine.name} are not shown: another process shows its own under ${this.owner}; processes with different schedules need a Z4J_SERVICE_NAME each`,
+    );
+  }
+
   /** From now on this connection is told of every schedule without numbers, as brains before 1.8 want it. */
   async tellPlainly(): Promise<void> {
     this.deactivate();

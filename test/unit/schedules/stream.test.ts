@@ -200,6 +200,44 @@ describe('changes', () => {
   });
 });
 
+describe('two applications under one name', () => {
+  it('are told apart in one line', async () => {
+    const brain = new ScheduleStreams();
+    const texts = memoryTexts();
+    const first = process({ engines: [engineOf('a')], brain, texts });
+    await until(() => expect(first.shown()).toEqual(['a']));
+    const second = process({ engines: [engineOf('b', 'c')], brain, texts, retryMs: 30 });
+    await until(() => expect(second.reconnects.length).toBeGreaterThan(2));
+    expect(second.lines).toHaveLength(1);
+    expect(second.lines[0]).toContain('schedule b and 1 more of memory are not shown');
+    expect(second.sent).toEqual([]);
+  });
+});
+
+describe('a broker', () => {
+  it('remembers where the home is lost', async () => {
+    const brain = new ScheduleStreams();
+    let kept: string | undefined;
+    const withBroker = (...names: string[]): MemoryEngine => {
+      const engine = engineOf(...names);
+      engine.scheduler.memory = () => ({
+        load: async () => kept,
+        save: async (text) => {
+          kept = text;
+        },
+      });
+      return engine;
+    };
+    const first = process({ engines: [withBroker('a', 'b')], brain });
+    await until(() => expect(first.shown()).toEqual(['a', 'b']));
+    first.close();
+    const second = process({ engines: [withBroker('a')], brain });
+    await until(() => expect(second.shown()).toEqual(['a']));
+    expect(second.snapshots).toEqual(['1: a (b)', '2: a']);
+    expect(second.lines).toEqual([]);
+  });
+});
+
 describe('a refused first snapshot', () => {
   const foreign = async (brain: ScheduleStreams): Promise<void> => {
     const other = process({ engines: [engineOf('theirs')], brain });
