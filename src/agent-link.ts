@@ -3,8 +3,11 @@ import { isAllowed } from './commands/guards.js';
 import { CommandRouter } from './commands/router.js';
 import { answerSibling, siblingsOf } from './commands/siblings.js';
 import type { Settings } from './config.js';
-import { EVENT_KINDS } from './dispatcher.js';
+import { EVENT_KINDS, taskHash } from './dispatcher.js';
 import type { Engine, JsonObject, JsonValue } from './engine.js';
+import { Flow } from './flow/flow.js';
+import { touchedTasks } from './flow/touched.js';
+import { Watch } from './flow/watch.js';
 import { Heartbeat } from './heartbeat.js';
 import { HelloBuilder } from './hello.js';
 import { type Identity, shorten } from './identity.js';
@@ -48,6 +51,8 @@ const INVENTORY_MS = 2000;
 
 /** What hangs on the link: hello, heartbeat, commands and schedules of one agent. */
 export class AgentLink {
+  /** For the dispatcher. */
+  readonly watch = new Watch((...note) => this.#link.note(...note));
   readonly #options: AgentLinkOptions;
   readonly #hello = new HelloBuilder();
   readonly #runtimeId = randomUUID();
@@ -101,6 +106,10 @@ export class AgentLink {
       answer: (id, result) => this.#link.answer(id, result),
       times: options.legacy,
     });
+    const onWatch = (on: boolean): void => {
+      this.watch.on = on;
+    };
+    const flow = settings.delivery === 'complete' ? undefined : { share: settings.sampleSuccess, onWatch };
     const link = {
       url: settings.brainUrl,
       token: settings.token,
@@ -122,7 +131,9 @@ export class AgentLink {
     } satisfies Omit<ThreadLinkOptions, 'journal'>;
     const { journal } = storage;
     this.#link =
-      settings.thread && isLendable(journal) ? new ThreadLink({ ...link, journal }) : new Link({ ...link, journal });
+      settings.thread && isLendable(journal)
+        ? new ThreadLink({ ...link, journal, flow })
+        : new Link({ ...link, journal, selection: flow && new Flow({ ...flow, log }) });
   }
 
   get stats(): LinkStats {
@@ -183,9 +194,13 @@ export class AgentLink {
 
   #loss(): TelemetryLoss | null {
     const { losses } = this.#options.storage.journal;
-    const { givenUp } = this.#link.stats;
-    if (losses.records === 0 && givenUp === 0) return null;
-    const named = [...losses.byKind].map(([kind, count]) => [EVENT_KINDS[kind] ?? 'unknown', count] as const);
+    const { givenUp, leftOut } = this.#link.stats;
+    if (losses.records === 0 && givenUp === 0 && leftOut === 0) return null;
+    const named: [string, number][] = [...losses.byKind].map(([kind, count]) => [
+      EVENT_KINDS[kind] ?? 'unknown',
+      count,
+    ]);
+    if (leftOut > 0) named.unshift(['sampled_out', leftOut]);
     return {
       buffer_id: this.#options.identity.workerId.slice(0, 64),
       runtime_id: this.#runtimeId,
@@ -237,6 +252,13 @@ export class AgentLink {
         timeoutSeconds,
         issuedBy,
       })
-      .then((result) => reply.result(result));
+      .then((result) => {
+        reply.result(result);
+        // The brain's own questions, which nobody issued, come for every task.
+        if (issuedBy === null) return;
+        for (const { engine, taskId } of touchedTasks(parameters as JsonObject, result.result)) {
+          this.watch.touched(taskHash(engine, taskId));
+        }
+      });
   }
 }

@@ -246,6 +246,7 @@ export class Agent {
     this.#state = 'running';
     for (const engine of this.#engines.values()) this.#startEngine(engine);
     this.#dispatcher.watch = this.#link.watch;
+    this.#dispatcher.watch = this.#link.watch;
     this.#dispatcher.identity = { workerName: (_engine, queue) => identity.workerName(queue) };
     this.#link.start();
     return this;

@@ -48,6 +48,14 @@ const UNSAFE = /[/\u0000-\u001f\u007f]/;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for.
 const UNSAFE_ALL = /[/\u0000-\u001f\u007f]/g;
 
+/** Sees what is captured; nothing that it does may throw. */
+export interface CaptureWatch {
+  /** False: it need not be told. */
+  readonly on: boolean;
+  /** `kind` and `task` as in `RecordMeta`. */
+  captured(kind: number, task: number, runtimeMs: unknown, name: unknown): void;
+}
+
 /** The part of a process's identity that events carry. */
 export interface WorkerNames {
   /** Name of the worker of `queue`, or of the engine's one worker for ''. */
@@ -94,6 +102,8 @@ export class Dispatcher {
   readonly #redactor: Redactor;
   readonly #now: () => number;
   readonly #engines = new Map<string, string>();
+  /** Told of every event before it is given to the journal. */
+  watch: CaptureWatch | undefined;
   #identity: WorkerNames | undefined;
   #pending: Pending[] = [];
   #pendingLength = 0;
@@ -170,6 +180,7 @@ export class Dispatcher {
     const data = this.#redactor.print(this.#conform(event.data, worker), 1);
     const text = `{"data":${data},"engine":${this.#engine(engine)},"id":"${randomUUID()}","kind":"${kind}","occurred_at":"${this.#time(event.occurredAt)}","task_id":${this.#id(taskId)}}`;
     const meta = { kind: index, task: taskId === '' ? 0 : taskHash(engine, taskId) };
+    if (this.watch?.on) this.watch.captured(index, meta.task, event.data.runtime_ms, event.data.task_name);
     if (identity !== undefined) this.#append(text, meta);
     else this.#wait({ text, meta, engine, queue: workerOf });
   }
@@ -271,7 +282,7 @@ function hidden(id: string): string {
 }
 
 /** FNV-1a; never 0, which means: about no task. */
-function taskHash(engine: string, taskId: string): number {
+export function taskHash(engine: string, taskId: string): number {
   let hash = 0x811c9dc5;
   for (let i = 0; i < engine.length; i++) hash = Math.imul(hash ^ engine.charCodeAt(i), 0x01000193);
   for (let i = 0; i < taskId.length; i++) hash = Math.imul(hash ^ taskId.charCodeAt(i), 0x01000193);

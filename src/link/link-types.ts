@@ -3,6 +3,7 @@ import type { Log } from '../log.js';
 import type { AgentStatusPayload, HeartbeatPayload, HelloPayload, PlainObject, ReadObject } from '../protocol/index.js';
 import type { BackoffOptions } from './backoff.js';
 import type { CommandAnswer } from './outbox.js';
+import type { Selection } from './outflow.js';
 
 /**
  * - `idle`: not started;
@@ -71,6 +72,8 @@ export interface LinkPort {
   stop(options?: { timeoutMs?: number }): Promise<void>;
   reconnect(reason: string): void;
   answer(commandId: string, answer: CommandAnswer): void;
+  /** For the selection. */
+  note(...note: Parameters<Selection['note']>): void;
 }
 
 export interface LinkOptions {
@@ -81,6 +84,8 @@ export interface LinkOptions {
   /** Called for each connection. */
   readonly hello: () => HelloPayload;
   readonly journal: JournalReading;
+  /** Default: everything is sent. */
+  readonly selection?: Selection | undefined;
   /** Figures for one heartbeat. What is missing, or late when the signal aborts, is filled in by the link. */
   readonly heartbeat?: (signal: AbortSignal) => Promise<Partial<HeartbeatPayload>>;
   /** Adds to what the link knows of itself. */
@@ -140,5 +145,9 @@ export interface LinkStats {
   /** Events per second the brain takes. */
   readonly rate: number | undefined;
   readonly givenUp: number;
+  /** Events left out because the brain could not take them, since this process began. */
+  readonly leftOut: number;
+  /** Part of the successful tasks that is sent now. */
+  readonly share: number;
   readonly clockSkewMs: number | undefined;
 }

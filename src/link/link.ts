@@ -90,6 +90,8 @@ export class Link implements LinkPort {
     this.#outflow = new Outflow({
       journal: options.journal,
       now: () => performance.now(),
+      selection: options.selection,
+      onReady: () => quietly(() => this.#session?.wake()),
       onGivenUp: (reason) => {
         this.#log.once('link.given-up', 'warn', `an event was given up: ${reason}; later ones are only counted`);
         this.#call(() => options.onGivenUp?.());
@@ -129,6 +131,8 @@ export class Link implements LinkPort {
       unacked: this.#outflow.unacked,
       rate: this.#outflow.rate,
       givenUp: this.#outflow.givenUp,
+      leftOut: this.#outflow.leftOut,
+      share: this.#outflow.share,
       clockSkewMs: this.#skewMs,
     };
   }
@@ -146,6 +150,7 @@ export class Link implements LinkPort {
    */
   flush(timeoutMs: number): Promise<boolean> {
     this.#journal.flush();
+    this.#outflow.hurry();
     const target = this.#journal.end;
     return quietly(() => this.#settled(() => this.#journal.confirmed >= target && this.#outbox.empty, timeoutMs));
   }
@@ -171,6 +176,11 @@ export class Link implements LinkPort {
       clearTimeout(alive);
     }
     this.#setState('stopped');
+  }
+
+  /** Tells the selection how a task began or ended. */
+  note(...note: Parameters<LinkPort['note']>): void {
+    this.#options.selection?.note(...note);
   }
 
   /** Connects again with a new hello, for example because there are more engines now; unacked events are awaited. */

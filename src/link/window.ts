@@ -5,6 +5,10 @@ export interface SentFrame {
   readonly id: string;
   readonly start: Position;
   readonly end: Position;
+  /** Records in it; without any, there is nothing to wait for. */
+  readonly events: number;
+  /** Records between its positions that were left out. */
+  readonly left: number;
   readonly bytes: number;
   /** Its last record. */
   readonly last: Buffer | undefined;
@@ -36,6 +40,8 @@ export class Window {
   /** Decaying sums behind the measured speed. */
   #ackedEvents = 0;
   #ackedMs = 0;
+  #acked = 0;
+  #left = 0;
   #lastAck = Number.NEGATIVE_INFINITY;
   #lastAdvance = Number.NEGATIVE_INFINITY;
 
@@ -51,6 +57,16 @@ export class Window {
 
   get frames(): number {
     return this.#frames.length;
+  }
+
+  /** Records acked so far, repeated ones too. */
+  get acked(): number {
+    return this.#acked;
+  }
+
+  /** Records left out so far, as far as what is before them was acked. */
+  get left(): number {
+    return this.#left;
   }
 
   /** Events per second the brain acks; undefined until measured. */
@@ -72,8 +88,8 @@ export class Window {
   }
 
   sent(frame: SentFrame): void {
-    this.#frames.push({ ...frame, acked: false });
-    this.#events += frame.end - frame.start;
+    this.#frames.push({ ...frame, acked: frame.events === 0 });
+    this.#events += frame.events;
     this.#bytes += frame.bytes;
   }
 
@@ -82,8 +98,9 @@ export class Window {
     const frame = this.#frames.find((sent) => sent.id === id);
     if (frame === undefined || frame.acked) return undefined;
     frame.acked = true;
-    const events = frame.end - frame.start;
+    const { events } = frame;
     this.#events -= events;
+    this.#acked += events;
     this.#bytes -= frame.bytes;
     // A brain takes in one frame after the other: this one had its attention since the one before was done.
     const ms = Math.max(now - Math.max(frame.sentAt, this.#lastAck), 0.1);
@@ -96,7 +113,11 @@ export class Window {
   /** Takes away the acked frames at the front; what they end at can be confirmed. */
   advance(): Position | undefined {
     let end: Position | undefined;
-    while (this.#frames[0]?.acked) end = this.#frames.shift()?.end;
+    for (let first = this.#frames[0]; first?.acked; first = this.#frames[0]) {
+      this.#frames.shift();
+      this.#left += first.left;
+      end = first.end;
+    }
     if (end !== undefined) this.#lastAdvance = this.#lastAck;
     return end;
   }

@@ -92,6 +92,8 @@ const frame = (id: string, start: number, end: number, sentAt = 0): SentFrame =>
   id,
   start,
   end,
+  events: end - start,
+  left: 0,
   bytes: (end - start) * 100,
   last: undefined,
   sentAt,
