@@ -1,6 +1,8 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type StubBrain, stubBrain } from '../../src/testing/index.js';
+import { hasBrain, startBrain } from '../support/brain.js';
 import { type Child, runChild } from '../support/child.js';
+import { waitFor } from '../support/net.js';
 import { target } from '../support/targets.mjs';
 
 let library: string;
@@ -73,6 +75,50 @@ describe('a host that blocks its event loop', () => {
     expect(done.error).toBeUndefined();
     await child.printed('triggered');
   });
+});
+
+/** A brain takes an agent for offline that was silent for 30 s, and looks every 10 s. */
+test.runIf(hasBrain())('a live brain sees the difference', async () => {
+  const brain = await startBrain();
+  try {
+    const project = await brain.project('thread');
+    const work = `${HELPERS}
+      process.once('SIGUSR2', () => {
+        run('before');
+        say('blocks');
+        block(60_000);
+        say('free');
+      });
+      setInterval(() => undefined, 1000);
+      await run('first');`;
+    const hosts = await Promise.all(
+      ['0', '1'].map(async (thread) => {
+        const { agentId, env } = await project.mintAgent(`thread-${thread}`);
+        const service = `service-${thread}`;
+        return {
+          agentId,
+          service,
+          child: await start({ ...env, Z4J_THREAD: thread, Z4J_SERVICE_NAME: service }, work),
+        };
+      }),
+    );
+    try {
+      const states = () =>
+        Promise.all(hosts.map(async ({ agentId }) => (await project.agent(agentId)).state as string));
+      await waitFor(async () => (await states()).every((state) => state === 'online'), {
+        timeout: 30_000,
+        interval: 500,
+      });
+      for (const { child } of hosts) child.kill('SIGUSR2');
+      await waitFor(async () => (await states())[0] === 'offline', { timeout: 58_000, interval: 1000 });
+      expect(await states()).toEqual(['offline', 'online']);
+      expect(hosts[1]?.child.stdout()).not.toContain('free');
+    } finally {
+      for (const { child } of hosts) await child[Symbol.asyncDispose]();
+    }
+  } finally {
+    await brain.dispose();
+  }
 });
 
 describe('a process ends as it would have', () => {
