@@ -34,11 +34,13 @@ function skewText(skewMs: number): string {
 }
 
 const KEPT = 'events are kept and sent when it is back';
+/** Revoked first, unknown ever after. */
+const TOKEN = 'link.token';
 
 /** One line about the end of a connection: what is wrong, and what to do. */
 export function advice(end: SessionEnd, { shown, skewMs = 0, reaction }: AdviceContext): Advice {
   const { code, error } = end;
-  const warn = (message: string): Advice => ({ cause: `link.${code}`, level: 'warn', message });
+  const warn = (message: string, cause = `link.${code}`): Advice => ({ cause, level: 'warn', message });
   if (error !== undefined) {
     const { message } = error;
     const tls = /certificate|self.signed|CERT_|altname/i.test(message);
@@ -58,9 +60,13 @@ export function advice(end: SessionEnd, { shown, skewMs = 0, reaction }: AdviceC
     case 4401:
       return warn(
         `the brain at ${shown} does not know the token: check Z4J_TOKEN, or mint a new agent in the dashboard; its project may be archived; ${KEPT.replace('it is back', 'it does')}`,
+        TOKEN,
       );
     case 4003:
-      return warn(`the brain revoked the token or archived the project: mint a new agent in the dashboard`);
+      return warn(
+        'the brain revoked the token or archived the project: mint a new agent in the dashboard; events are kept and sent with its token',
+        TOKEN,
+      );
     case 4403: {
       if (reaction !== 'auth') {
         return {
