@@ -189,12 +189,13 @@ const live = guard('BullMQ instances', seenLive);
 
 /**
  * Before 5.40.1 a worker that is paused may still get one job, which it then leaves active until it stalls. When it was
- * an operator who paused it, the job goes back.
+ * an operator who paused it, the job goes back: by way of a delay of nothing, for the direct way is open to rate limits
+ * only.
  */
-const giveBack = guard('BullMQ paused workers', (worker: ForeignWorker, job: ForeignJob, token: unknown) => {
+const giveBack = guard('BullMQ paused workers', (job: ForeignJob, token: unknown) => {
   const run: Run = { job, worker: undefined, outcome: 'put back' };
   runs.set(job, run);
-  watch(worker.moveLimitedBackToWait(job, token), ignore);
+  watch(job.moveToDelayed(Date.now(), token), ignore);
 });
 
 /** Lets an operator end the run while the processor goes on: what it still returns is of no account. */
@@ -258,7 +259,7 @@ export function patchWorker(Worker: { readonly prototype: object }): void {
         const job = args[0] as ForeignJob | undefined;
         // Before 5.40.1 the method returns at once in these states.
         const isLeft = (worker.closing || worker.paused) && !('mainLoop' in worker);
-        if (isLeft && job && !worker.closing && registry.held.has(worker)) giveBack(worker, job, args[1]);
+        if (isLeft && job && !worker.closing && registry.held.has(worker)) giveBack(job, args[1]);
         if (hub.recorder === undefined || !job || isLeft) return stands.apply(worker, args);
         pickedUp(worker, job);
         const result = stands.apply(worker, args);

@@ -32,6 +32,7 @@ export interface ForeignJob {
   readonly parentKey?: string | undefined;
   readonly repeatJobKey?: string | undefined;
   getState(): Promise<string>;
+  moveToDelayed(timestamp: number, token: unknown): Promise<unknown>;
   remove(options?: { removeChildren?: boolean }): Promise<void>;
   retry(state?: string): Promise<void>;
 }
@@ -54,7 +55,6 @@ export interface ForeignWorker extends ForeignQueueBase {
   readonly paused?: unknown;
   readonly processFn?: (...args: unknown[]) => unknown;
   concurrency?: number;
-  moveLimitedBackToWait(job: ForeignJob, token: unknown): Promise<unknown>;
   isPaused(): boolean;
   isRunning(): boolean;
 }

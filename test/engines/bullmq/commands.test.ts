@@ -130,7 +130,7 @@ const CASES: readonly Case[] = [
     scenario: 'consumer',
     saw: () => ({
       cancelled: { queue: 'consumer', paused: 1, running: 0 },
-      state: expect.stringMatching(/^wait|active/),
+      state: expect.stringMatching(/^(wait|delayed)/),
       added: { queue: 'consumer', resumed: 1 },
       again: true,
       other: 'refused',
@@ -221,7 +221,9 @@ for (const version of VERSIONS) {
       expect(outcomes.workerOnly?.value).toEqual({ depth: 0, submitted: true, maxLen: '40', connections: 0 });
     });
 
-    it.runIf(major >= 5)('shows and changes the schedules of queues it works on', async () => {
+    if (major < 5) return;
+
+    it('shows and changes the schedules of queues it works on', async () => {
       const { outcomes } = await play({
         version,
         mode: 'cjs',
