@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Agent } from '../../src/agent.js';
 import { type BrainProject, hasBrain, type MintedAgent } from '../support/brain.js';
-import { MemoryEngine, operator, watchRows } from '../support/schedules.js';
+import { MemoryEngine, operator, schedulesOf, watchRows } from '../support/schedules.js';
 import { sharedBrain } from '../support/shared-brain.js';
 
 /** One story: the tests build upon each other. */
@@ -110,7 +110,7 @@ describe.runIf(hasBrain())('schedules of an engine in a live brain', () => {
     });
     engine.define('mail to bob@example.com');
     await rest.until('secret', (row) => row !== undefined);
-    const names = (await project.schedules()).map(({ name }) => name);
+    const names = (await schedulesOf(project)).map(({ name }) => name);
     expect(names).toHaveLength(4);
     const hidden = names.find((name) => !['nightly', 'tick', 'secret'].includes(name));
     await rest.press(hidden, 'disable');
@@ -124,7 +124,7 @@ describe.runIf(hasBrain())('schedules of an engine in a live brain', () => {
   test('two hundred schedules are one inventory; one that is gone while nobody looked goes', async () => {
     const watched = watchRows(project, ['nightly', 'tick']);
     const many = Array.from({ length: 200 }, (_, i) => `s-${String(i).padStart(3, '0')}`);
-    const others = (await project.schedules()).map(({ name }) => name);
+    const others = (await schedulesOf(project)).map(({ name }) => name);
     for (const name of many) engine.define(name, { args: [name, 'ünïcode €'] });
     await rest.names([...many, ...others], 60_000);
     await agent.stop();
@@ -135,7 +135,7 @@ describe.runIf(hasBrain())('schedules of an engine in a live brain', () => {
     }
     for (const name of many.slice(0, 3)) engine.define(name);
     agent = await connect();
-    const hidden = (await project.schedules()).find(({ name }) => name.includes('REDACTED'))?.name;
+    const hidden = (await schedulesOf(project)).find(({ name }) => name.includes('REDACTED'))?.name;
     await rest.names(['nightly', 'tick', hidden, ...many.slice(0, 3)], 60_000);
     expect(await watched.stop()).toEqual([]);
   });

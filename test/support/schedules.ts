@@ -119,11 +119,16 @@ export class MemoryEngine implements Engine {
   stop(): void {}
 }
 
+/** All rows; a page of the brain holds 50 of them unless it is asked for more. */
+export async function schedulesOf({ rest, slug }: BrainProject): Promise<Row[]> {
+  return (await rest.get(`/projects/${slug}/schedules?limit=500`)).items;
+}
+
 /** What an operator does to schedules that an agent owns, over REST. */
 export function operator(project: BrainProject) {
   const base = `/projects/${project.slug}/schedules`;
   const row = async (name: string): Promise<Row | undefined> =>
-    (await project.schedules()).find((each) => each.name === name);
+    (await schedulesOf(project)).find((each) => each.name === name);
   const self = {
     row,
     /** The row once it is as wanted; waits for it. */
@@ -140,7 +145,7 @@ export function operator(project: BrainProject) {
     async names(wanted: readonly string[], timeout = 30_000): Promise<void> {
       let found: string[] = [];
       const look = async (): Promise<boolean> => {
-        found = (await project.schedules()).map(({ name }) => name).sort();
+        found = (await schedulesOf(project)).map(({ name }) => name).sort();
         return JSON.stringify(found) === JSON.stringify([...wanted].sort());
       };
       await waitFor(look, {
@@ -161,7 +166,7 @@ export function operator(project: BrainProject) {
       timeout = 75_000,
     ): Promise<Row> {
       const target = name === undefined ? undefined : ((await row(name)) as Row);
-      const owner = target?.scheduler ?? ((await project.schedules())[0] as Row).scheduler;
+      const owner = target?.scheduler ?? ((await schedulesOf(project))[0] as Row).scheduler;
       const issued = await project.rest.post(`${base}/native-operations`, {
         request_id: randomUUID(),
         scheduler: owner,
@@ -188,7 +193,7 @@ export function watchRows(project: BrainProject, names: readonly string[]): { st
   const loop = (async () => {
     while (!stopped) {
       try {
-        const rows = await project.schedules();
+        const rows = await schedulesOf(project);
         for (const name of names) {
           if (!rows.some((row) => row.name === name)) missed.push(`${new Date().toISOString()} ${name}`);
         }
