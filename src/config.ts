@@ -1,3 +1,4 @@
+// One table and the small kinds its rows are made of: longer than a file should be, and easier to find in one place.
 import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';

@@ -5,7 +5,7 @@ import { HttpClient, type HttpResponse } from '../link/http.js';
 import { openSocket } from '../link/socket.js';
 import { brainAddress } from '../link/url.js';
 import { decodeSecret, FrameWriter, type SessionIds, Signer } from '../protocol/index.js';
-import type { CliOptions } from './index.js';
+import type { CliOptions } from './options.js';
 import { type Finding, report } from './report.js';
 
 const TIMEOUT_MS = 10_000;

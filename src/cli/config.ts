@@ -1,5 +1,5 @@
 import { readConfiguration, SETTINGS, type Settings } from '../config.js';
-import type { CliOptions } from './index.js';
+import type { CliOptions } from './options.js';
 
 const show = (value: unknown): string => (Array.isArray(value) ? value.join(',') : String(value));
 

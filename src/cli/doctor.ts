@@ -7,7 +7,7 @@ import { patchOf } from '../loading/door.js';
 import { manifest } from '../loading/manifest.js';
 import { TARGETS } from '../loading/targets.js';
 import { checkConnection } from './check.js';
-import type { CliOptions } from './index.js';
+import type { CliOptions } from './options.js';
 import { type Finding, report } from './report.js';
 
 const MINIMUM = '^20.19.0 || ^22.12.0 || >=24.0.0';

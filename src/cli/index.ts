@@ -1,15 +1,11 @@
 #!/usr/bin/env node
 import { parseArgs } from 'node:util';
+import type { CliOptions } from './options.js';
 
 interface CliCommand {
   readonly help: string;
   /** Resolves with the exit code. */
   run(options: CliOptions, words: readonly string[]): Promise<number>;
-}
-
-export interface CliOptions {
-  readonly json: boolean;
-  readonly markdown: boolean;
 }
 
 const COMMANDS: { readonly [name: string]: CliCommand } = {

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { readConfiguration } from '../config.js';
 import { readSmallFile, replaceFile } from '../journal/disk.js';
 import { type Decisions, forget, readDecisions } from '../schedules/overrides.js';
-import type { CliOptions } from './index.js';
+import type { CliOptions } from './options.js';
 
 /** What operators decided about the schedules of one engine of one agent of this host. */
 interface Kept {

@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readConfiguration } from '../config.js';
 import { listSlots, sendToSlot, slotFolder, slotOwner } from '../journal/slots.js';
-import type { CliOptions } from './index.js';
+import type { CliOptions } from './options.js';
 
 interface SlotStatus {
   readonly agent: string;
