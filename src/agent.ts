@@ -56,6 +56,7 @@ export class Agent {
   #storage: Storage;
   #identity: Identity | undefined;
   #link: AgentLink | undefined;
+  #opening: Promise<Identity> | undefined;
   #starting: Promise<this> | undefined;
   #stopping: Promise<void> | undefined;
   #gathering: NodeJS.Timeout | undefined;
@@ -119,7 +120,7 @@ export class Agent {
       const texts = sharedTexts(this.settings, this.log);
       lasting({ engine: engine.name, scheduler, texts, log: this.log });
     }
-    if (this.#identity !== undefined) this.#startEngine(engine);
+    if (this.#state === 'running') this.#startEngine(engine);
     return this;
   }
 
@@ -224,14 +225,9 @@ export class Agent {
     const { settings } = this;
     const secret = this.#checkSettings();
     this.listen();
-    const [{ AgentLink }, storage] = await Promise.all([import('./agent-link.js'), openStorage(settings, this.log)]);
-    if (this.#stopping !== undefined) {
-      storage.close();
-      return this;
-    }
-    this.#storage = storage;
-    const identity = identityOf(settings, storage.slot);
-    this.#identity = identity;
+    const [{ AgentLink }, identity] = await Promise.all([import('./agent-link.js'), this.#open()]);
+    if (this.#stopping !== undefined) return this;
+    const storage = this.#storage;
     this.#link = new AgentLink({
       settings,
       secret,
@@ -246,10 +242,20 @@ export class Agent {
     this.#state = 'running';
     for (const engine of this.#engines.values()) this.#startEngine(engine);
     this.#dispatcher.watch = this.#link.watch;
-    this.#dispatcher.watch = this.#link.watch;
-    this.#dispatcher.identity = { workerName: (_engine, queue) => identity.workerName(queue) };
     this.#link.start();
     return this;
+  }
+
+  /** From now on what is captured outlives this process. */
+  #open(): Promise<Identity> {
+    this.#opening ??= openStorage(this.settings, this.log).then((storage) => {
+      const identity = identityOf(this.settings, storage.slot);
+      this.#storage = storage;
+      this.#identity = identity;
+      this.#dispatcher.identity = { workerName: (_engine, queue) => identity.workerName(queue) };
+      return identity;
+    });
+    return this.#opening;
   }
 
   async #stop(timeoutMs: number): Promise<void> {
@@ -257,6 +263,7 @@ export class Agent {
     this.#state = 'stopped';
     clearTimeout(this.#gathering);
     await this.#starting?.catch(() => undefined);
+    await this.#opening;
     if (was === 'new') return;
     for (const engine of this.#engines.values()) {
       try {
@@ -280,6 +287,8 @@ export class Agent {
       // Whatever the host was doing when it made its first queue has nothing to do with us.
       this.#gathering = quietly(() => setTimeout(connect, GATHER_MS));
       this.#gathering.unref();
+      // A process may be killed before it is connected.
+      quietly(() => void this.#open());
     }
   }
 

@@ -34,18 +34,26 @@ export interface LocalHost extends Host {
   /** Records that were not confirmed. */
   readonly kept: number;
   /** Ends the connection for good and makes another one. */
-  connect(brain: AgentOptions, link?: AgentLinkOptions['link']): Promise<void>;
+  connect(brain: AgentOptions, times?: Pick<AgentLinkOptions, 'link' | 'legacy'>): Promise<void>;
   close(): Promise<void>;
+}
+
+interface LocalHostOptions {
+  readonly home: string;
+  readonly redisPort: number;
+  readonly name: string;
+  /** Agents of one home that have it, too, are siblings. */
+  readonly brainUrl?: string;
 }
 
 /** The parts of an agent in this process, with a link whose times can be turned, and a host with BullMQ around them. */
 export async function startLocalHost(
   bullmq: BullMQ,
-  { home, redisPort, name }: { readonly home: string; readonly redisPort: number; readonly name: string },
+  { home, redisPort, name, brainUrl = 'http://127.0.0.1' }: LocalHostOptions,
 ): Promise<LocalHost> {
   const lines: string[] = [];
   const log = createLog({ level: 'warn', write: (line) => lines.push(line) });
-  const { settings } = readConfiguration({ home, brainUrl: 'http://127.0.0.1', serviceName: 's', agentName: 'h' });
+  const { settings } = readConfiguration({ home, brainUrl, serviceName: 's', agentName: 'h', delivery: 'complete' });
   const storage = await openStorage(settings, log);
   const redactor = new Redactor();
   const identity = identityOf(settings, storage.slot);
@@ -81,12 +89,18 @@ export async function startLocalHost(
       return storage.journal.size.records;
     },
     add: host.add,
-    async connect(brain, options) {
+    async connect(brain, times) {
       await link?.stop(100);
-      const own = readConfiguration({ ...brain, home, serviceName: 's', agentName: 'h' }).settings;
+      const own = readConfiguration({
+        ...brain,
+        home,
+        serviceName: 's',
+        agentName: 'h',
+        delivery: 'complete',
+      }).settings;
       const parts = { identity, storage, engines: hub.engines, redactor, log };
       const secret = decodeSecret(own.hmacSecret);
-      link = new AgentLink({ ...parts, settings: own, secret, ...(options === undefined ? {} : { link: options }) });
+      link = new AgentLink({ ...parts, settings: own, secret, ...times });
       link.start();
     },
     async close() {

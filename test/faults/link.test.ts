@@ -208,6 +208,7 @@ describe('a worker process', () => {
         Z4J_BRAIN_URL: scene.proxy.url,
         Z4J_HOME: join(root, 'child'),
         Z4J_SERVICE_NAME: 'faults',
+        Z4J_DELIVERY: 'complete',
       },
     });
     await child.printed('ready', 30_000);
@@ -263,8 +264,10 @@ describe('a worker process', () => {
 
 describe('an agent with short times', () => {
   const FAST = {
-    times: { ack: 1500, handshake: 500, proof: 50, upgradeRetry: 500, poll: 1000 },
-    backoff: { scale: 0.002 },
+    link: {
+      times: { ack: 1500, handshake: 500, proof: 50, upgradeRetry: 500, poll: 1000 },
+      backoff: { scale: 0.002 },
+    },
   };
   let scene: Scene;
   let host: LocalHost;
@@ -376,8 +379,7 @@ describe('an agent with short times', () => {
       await once(tls.listen(0, '127.0.0.1'), 'listening');
       const { port } = tls.address() as AddressInfo;
       await host.connect(options({ brainUrl: `https://brain.test:${port}` }), {
-        ...FAST,
-        env: { SSL_CERT_FILE: file },
+        link: { ...FAST.link, env: { SSL_CERT_FILE: file } },
       });
       await survive(scene, {
         begin({ proxy }) {
