@@ -14,15 +14,18 @@ export interface FlowOptions {
   readonly onWatch: (on: boolean) => void;
   /** Over which speeds are measured, in milliseconds. Default 3000. */
   readonly windowMs?: number | undefined;
-  /** How long events wait for the end of their task where the share is fixed, in milliseconds. Default 2000. */
+  /** How long events wait for the end of their task while any are left out, in milliseconds. Default 2000. */
   readonly holdMs?: number | undefined;
 }
 
 const MAX_TASKS = 100_000;
 const MAX_TOUCHED = 1000;
-/** Tasks are watched while so much waits: seconds of the brain's time, and records. */
-const WORTH_WATCHING = 5;
-const LEAST_BACKLOG = 500;
+/**
+ * Tasks are watched while so much waits: seconds of the brain's time, and records. What was captured before has been
+ * sent when pressure is seen.
+ */
+const WORTH_WATCHING = 2;
+const LEAST_BACKLOG = 200;
 
 const EVERYTHING: Plan = { share: 1, depth: 'successes' };
 
@@ -66,7 +69,7 @@ export class Flow implements Selection {
     this.#holdMs = holdMs;
     this.#pressure = new Pressure(windowMs);
     this.#plan = this.#calm;
-    if (this.#share !== undefined) this.#watch(true);
+    this.#watch(true);
   }
 
   /** Part of the successful tasks that is sent now. */
@@ -95,7 +98,7 @@ export class Flow implements Selection {
   /** Called whenever something may be read. */
   observe(standing: Standing): void {
     if (this.#share === undefined) this.#look(standing);
-    else this.#age(standing);
+    if (this.#watching) this.#age(standing);
     const judged = this.#pressure.judge(standing);
     if (judged === undefined) return;
     const { made, load, turn } = judged;
@@ -112,11 +115,13 @@ export class Flow implements Selection {
     this.#pressure.interrupt();
     this.#tasks.reread();
     this.#fresh = true;
+    // While the brain is away, what waits grows.
+    if (!this.#watching) this.#watch(true);
   }
 
-  /** Position behind the last record that may be read now. */
+  /** Position behind the last record that may be read now: who looks too early sees tasks that have not ended. */
   readable(end: Position): Position {
-    return this.#share === undefined ? end : Math.min(this.#readable, end);
+    return this.#share === undefined && !this.#leavesLog ? end : Math.min(this.#readable, end);
   }
 
   /** Whether the next record is to be sent; asked for each, in order. */
@@ -185,8 +190,7 @@ export class Flow implements Selection {
 
   /** Begins or ceases to look at tasks. */
   #look({ backlog, rate }: Standing): void {
-    if (rate === undefined) return;
-    const much = Math.max(rate * WORTH_WATCHING, LEAST_BACKLOG);
+    const much = Math.max((rate ?? 0) * WORTH_WATCHING, LEAST_BACKLOG);
     if (!this.#watching && backlog > much) {
       this.#watch(true);
     } else if (this.#watching && backlog < much / 4 && !this.#pressure.high) {
@@ -197,7 +201,7 @@ export class Flow implements Selection {
     }
   }
 
-  /** What may be read is as old as the hold. */
+  /** What may be read while tasks are left out is as old as the hold. */
   #age({ now, end }: Standing): void {
     const past = this.#past;
     const last = past.at(-1);

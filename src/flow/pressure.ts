@@ -18,7 +18,7 @@ const TOO_MUCH = 30;
 /** Of what the brain takes; below it, all is well. */
 const CALM = 0.8;
 /** Age of what is sent that is aimed at, in seconds: the shorter, the fewer tasks have ended when they are read. */
-const AIM = 5;
+const AIM = 3;
 
 /** Tells a brain that takes less than is made from one that is away, or catching up. Pure. */
 export class Pressure {
