@@ -112,6 +112,8 @@ export class Dispatcher {
   #dropped = 0;
   #second = Number.NaN;
   #secondText = '';
+  #worker: string | undefined;
+  #workerText = '';
 
   constructor({ journal, redactor, identity, now = Date.now }: DispatcherOptions) {
     this.#journal = journal;
@@ -177,7 +179,7 @@ export class Dispatcher {
         : identity === undefined
           ? PLACEHOLDER
           : shorten(identity.workerName(engine, workerOf), MAX_QUEUE);
-    const data = this.#redactor.print(this.#conform(event.data, worker), 1);
+    const data = this.#print(this.#conform(event.data), worker);
     const text = `{"data":${data},"engine":${this.#engine(engine)},"id":"${randomUUID()}","kind":"${kind}","occurred_at":"${this.#time(event.occurredAt)}","task_id":${this.#id(taskId)}}`;
     const meta = { kind: index, task: taskId === '' ? 0 : taskHash(engine, taskId) };
     if (this.watch?.on) this.watch.captured(index, meta.task, event.data.runtime_ms, event.data.task_name);
@@ -204,8 +206,23 @@ export class Dispatcher {
     return text.replace(`"${PLACEHOLDER}"`, () => this.#redactor.print(shorten(worker, MAX_QUEUE)));
   }
 
-  /** The data with the worker's name and within the brain's limits; a copy only where something must change. */
-  #conform(data: EventData, worker: string | undefined): EventData {
+  /** The data and the worker's name; that comes last of what events usually have, so a copy is rarely needed. */
+  #print(data: EventData, worker: string | undefined): string {
+    if (worker === undefined) return this.#redactor.print(data, 1);
+    for (const key in data) {
+      if (key >= 'worker') return this.#redactor.print({ ...data, worker }, 1);
+    }
+    const text = this.#redactor.print(data, 1);
+    if (!text.startsWith('{')) return text;
+    if (worker !== this.#worker) {
+      this.#worker = worker;
+      this.#workerText = `"worker":${this.#redactor.print(worker)}}`;
+    }
+    return text === '{}' ? `{${this.#workerText}` : `${text.slice(0, -1)},${this.#workerText}`;
+  }
+
+  /** The data within the brain's limits; a copy only where something must change. */
+  #conform(data: EventData): EventData {
     const { task_name, queue, worker_name, parent_task_id, root_task_id, priority } = data;
     if (
       fits(task_name, MAX_NAME) &&
@@ -215,7 +232,7 @@ export class Dispatcher {
       root_task_id === undefined &&
       PRIORITIES.has(priority)
     ) {
-      return worker === undefined ? data : { ...data, worker };
+      return data;
     }
     return {
       ...data,
@@ -225,7 +242,6 @@ export class Dispatcher {
       parent_task_id: parent_task_id && this.#plainId(parent_task_id),
       root_task_id: root_task_id && this.#plainId(root_task_id),
       priority: PRIORITIES.has(priority) ? priority : 'normal',
-      ...(worker === undefined ? {} : { worker }),
     };
   }
 
