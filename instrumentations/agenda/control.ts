@@ -257,14 +257,21 @@ export async function cancel(engine: EngineScope, parameters: Parameters): Promi
   if (lastRunAt !== undefined && (timeOf(attrs.lastRunAt) !== lastRunAt || state !== 'running')) {
     return { noop: true, reason: `the run ${task} is over` };
   }
-  if (state === 'running') return cancelRunning(engine, found);
+  // Here a run may have begun that the database does not know of yet.
+  if (state === 'running' || activeOf(attrs) !== undefined) return cancelRunning(engine, found);
   if (isRecurring(attrs)) {
     throw new CommandError('refused', `${task} recurs: disable or delete its schedule instead`);
   }
   if (state === 'completed' || state === 'failed') return { noop: true, reason: `the job is ${state}` };
-  if (state === 'reserved' || state === 'stalled') registry.cancelled.add(id);
-  if ((await removeAll(store, [attrs])) === 0) return { noop: true, reason: 'it was gone already' };
-  tellRevoked(engine, attrs);
+  // Also for what is reserved by nobody yet: a worker of this process may take it at this moment.
+  registry.cancelled.set(id, true);
+  if ((await removeAll(store, [attrs])) === 0) {
+    registry.cancelled.delete(id);
+    return { noop: true, reason: 'it was gone already' };
+  }
+  const runs = activeOf(attrs);
+  for (const run of runs ?? []) run.revoked = REVOKED;
+  if (runs === undefined) tellRevoked(engine, attrs);
   return { task_id: task, engine: engine.name };
 }
 

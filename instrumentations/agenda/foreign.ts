@@ -126,7 +126,8 @@ export const isRecurring = ({ repeatInterval, repeatAt }: Attrs): boolean =>
 
 export const idOf = ({ _id }: Attrs): string | undefined => (_id == null ? undefined : String(_id));
 
-export const timeOf = (date: Date | string | null | undefined): number | undefined => {
-  const time = date == null ? Number.NaN : new Date(date).getTime();
+export function timeOf(date: Date | string | null | undefined): number | undefined {
+  if (date == null) return undefined;
+  const time = date instanceof Date ? date.getTime() : new Date(date).getTime();
   return Number.isNaN(time) ? undefined : time;
-};
+}

@@ -54,33 +54,35 @@ export function madeAt(attrs: Attrs, seen: number): number {
   return Math.floor(seen / 1000) * 1000 === second ? seen : second;
 }
 
-const base = ({ name, priority }: Attrs): EventData => ({
-  task_name: name,
-  queue: name,
-  priority: priorityLabel(priority),
-});
-
 function event(kind: EventKind, engine: string, id: string, at: number, data: EventData, here = false): TaskEvent {
-  return { kind, engine, taskId: id, occurredAt: at, data, ...(here ? { workerOf: '' } : {}) };
+  return { kind, engine, taskId: id, occurredAt: at, data, workerOf: here ? '' : undefined };
 }
 
-const lineageData = ({ parent, root }: Lineage): EventData => ({ parent_task_id: parent, root_task_id: root });
+const iso = (time: number | undefined): string | undefined =>
+  time === undefined ? undefined : new Date(time).toISOString();
 
 /** When it shall run, where that is later. */
-const eta = ({ nextRunAt }: Attrs, at: number): string | undefined => {
+function eta({ nextRunAt }: Attrs, at: number): string | undefined {
   const next = timeOf(nextRunAt);
-  return next === undefined || next - at < 1000 ? undefined : new Date(next).toISOString();
-};
+  return next === undefined || next - at < 1000 ? undefined : iso(next);
+}
 
+// Literals with all keys, here and below: spreads would cost more than all the rest of an event.
 export function sent(engine: string, attrs: Attrs, at: number, lineage: Lineage, trace: Trace | undefined): TaskEvent {
   return event('task.sent', engine, taskId(attrs), at, {
-    ...base(attrs),
+    task_name: attrs.name,
+    queue: attrs.name,
+    priority: priorityLabel(attrs.priority),
     eta: eta(attrs, at),
     maybe_duplicate: attrs.unique !== undefined || undefined,
-    ...lineageData(lineage),
-    ...trace,
+    parent_task_id: lineage.parent,
+    root_task_id: lineage.root,
+    trace_id: trace?.trace_id,
+    span_id: trace?.span_id,
   });
 }
+
+const NOBODY: Lineage = {};
 
 /** The row that shows a job with its arguments. */
 export function received(
@@ -88,16 +90,20 @@ export function received(
   attrs: Attrs,
   id: string,
   at: number,
-  more: Lineage & { readonly reason?: string; readonly trace?: Trace | undefined } = {},
+  lineage: Lineage = NOBODY,
+  trace?: Trace,
 ): TaskEvent {
   return event('task.received', engine, id, at, {
-    ...base(attrs),
+    task_name: attrs.name,
+    queue: attrs.name,
+    priority: priorityLabel(attrs.priority),
     args: attrs.data == null ? [] : [attrs.data],
     kwargs: {},
     eta: eta(attrs, at),
-    reason: more.reason,
-    ...lineageData(more),
-    ...more.trace,
+    parent_task_id: lineage.parent,
+    root_task_id: lineage.root,
+    trace_id: trace?.trace_id,
+    span_id: trace?.span_id,
   });
 }
 
@@ -114,25 +120,22 @@ export interface RunFacts {
   readonly lockExpired: boolean;
 }
 
-const iso = (time: number | undefined): string | undefined =>
-  time === undefined ? undefined : new Date(time).toISOString();
+export function started(engine: string, run: RunFacts, at: number): TaskEvent {
+  const { attrs, id, attempt, plannedAt, lockExpired } = run;
+  const data = {
+    task_name: attrs.name,
+    queue: attrs.name,
+    priority: priorityLabel(attrs.priority),
+    attempt,
+    scheduled_for: iso(plannedAt),
+    lock_expired: lockExpired || undefined,
+  };
+  return event('task.started', engine, id, at, data, true);
+}
 
-export function started(engine: string, run: RunFacts, at: number, lineage: Lineage): TaskEvent[] {
-  const { attrs, id, recurring, attempt, plannedAt, lockExpired } = run;
-  const scheduled_for = iso(plannedAt);
-  const begin = event(
-    'task.started',
-    engine,
-    id,
-    at,
-    { ...base(attrs), attempt, scheduled_for, lock_expired: lockExpired || undefined, ...lineageData(lineage) },
-    true,
-  );
-  if (!recurring) return [begin];
-  return [
-    event('schedule.run_started', engine, id, at, { ...base(attrs), schedule: attrs.name, scheduled_for }, true),
-    begin,
-  ];
+export function fired(engine: string, { attrs, id, plannedAt }: RunFacts, at: number): TaskEvent {
+  const data = { task_name: attrs.name, queue: attrs.name, schedule: attrs.name, scheduled_for: iso(plannedAt) };
+  return event('schedule.run_started', engine, id, at, data, true);
 }
 
 export type Outcome =
@@ -146,80 +149,102 @@ export interface Ending {
   readonly runtime: number | undefined;
 }
 
-function failure(run: RunFacts, error: unknown, runtime: number | undefined): EventData {
-  return {
-    ...base(run.attrs),
+function failed(engine: string, run: RunFacts, error: unknown, { at, runtime }: Ending): TaskEvent {
+  const { attrs, id, attempt } = run;
+  const data = {
+    task_name: attrs.name,
+    queue: attrs.name,
+    priority: priorityLabel(attrs.priority),
     exception: exceptionText(error),
     traceback: traceback(error),
     runtime_ms: runtime,
-    attempt: run.attempt,
-    fail_count: run.attrs.failCount ?? undefined,
+    attempt,
+    fail_count: attrs.failCount ?? undefined,
   };
+  return event('task.failed', engine, id, at, data, true);
 }
 
 function retried(engine: string, run: RunFacts, error: unknown, next: number | undefined, end: Ending): TaskEvent {
+  const { attrs, id, attempt } = run;
+  const exception = exceptionText(error);
   const data = {
-    ...failure(run, error, end.runtime),
-    retry_count: run.attempt,
-    reason: exceptionText(error),
+    task_name: attrs.name,
+    queue: attrs.name,
+    priority: priorityLabel(attrs.priority),
+    exception,
+    traceback: traceback(error),
+    runtime_ms: end.runtime,
+    retry_count: attempt,
+    reason: exception,
     delay: next === undefined ? undefined : Math.max(0, next - end.at),
     eta: iso(next),
   };
-  return event('task.retried', engine, run.id, end.at, data, true);
+  return event('task.retried', engine, id, end.at, data, true);
+}
+
+function succeeded(engine: string, run: RunFacts, soft: string | undefined, { at, runtime }: Ending): TaskEvent {
+  const { attrs, id, attempt } = run;
+  const data = {
+    task_name: attrs.name,
+    queue: attrs.name,
+    priority: priorityLabel(attrs.priority),
+    result: attrs.shouldSaveResult ? (attrs.result ?? null) : null,
+    runtime_ms: runtime,
+    attempt,
+    soft_failure: soft,
+  };
+  return event('task.succeeded', engine, id, at, data, true);
+}
+
+/** The run before, of which nobody in this process knows anything: it bears no worker. */
+function lost(engine: string, { attrs, id, recurring, attempt }: RunFacts, at: number, reason: string): TaskEvent {
+  const data = {
+    task_name: attrs.name,
+    queue: attrs.name,
+    priority: priorityLabel(attrs.priority),
+    exception: reason,
+    reason,
+    retry_count: recurring ? undefined : attempt,
+  };
+  return event(recurring ? 'task.failed' : 'task.retried', engine, id, at, data);
 }
 
 /** How a run ended. An execution of a recurring job is over with its failure: the retry is another one. */
 export function ended(engine: string, run: RunFacts, outcome: Outcome, end: Ending): TaskEvent[] {
-  const { id, attrs, recurring } = run;
-  const { at, runtime } = end;
   const events: TaskEvent[] = [];
   switch (outcome.kind) {
-    case 'success': {
-      const data = {
-        ...base(attrs),
-        result: attrs.shouldSaveResult ? (attrs.result ?? null) : null,
-        runtime_ms: runtime,
-        attempt: run.attempt,
-        soft_failure: outcome.soft,
-      };
-      events.push(event('task.succeeded', engine, id, at, data, true));
+    case 'success':
+      events.push(succeeded(engine, run, outcome.soft, end));
       break;
-    }
     case 'retry':
       events.push(retried(engine, run, outcome.error, outcome.at, end));
-      if (!recurring) return events;
-      events.push(event('task.failed', engine, id, at, failure(run, outcome.error, runtime), true));
+      if (run.recurring) events.push(failed(engine, run, outcome.error, end));
       break;
     case 'failure':
-      events.push(event('task.failed', engine, id, at, failure(run, outcome.error, runtime), true));
+      events.push(failed(engine, run, outcome.error, end));
       break;
     case 'lost':
-      // Nobody is at fault in this process: no worker.
-      if (!recurring) {
-        const data = { ...base(attrs), reason: outcome.reason, exception: outcome.reason, retry_count: run.attempt };
-        return [event('task.retried', engine, id, at, data)];
-      }
-      events.push(
-        event('task.failed', engine, id, at, { ...base(attrs), exception: outcome.reason, reason: outcome.reason }),
-      );
+      events.push(lost(engine, run, end.at, outcome.reason));
       break;
     case 'revoked':
-      events.push(event('task.revoked', engine, id, at, { ...base(attrs), reason: outcome.reason }, true));
+      events.push(revoked(engine, run.attrs, run.id, end.at, outcome.reason, true));
   }
-  if (recurring) {
-    const data = { ...base(attrs), schedule: attrs.name, outcome: outcome.kind, runtime_ms: runtime };
-    events.push(event('schedule.run_completed', engine, id, at, data));
+  if (run.recurring) {
+    const { name } = run.attrs;
+    const data = { task_name: name, queue: name, schedule: name, outcome: outcome.kind, runtime_ms: end.runtime };
+    events.push(event('schedule.run_completed', engine, run.id, end.at, data));
   }
   return events;
 }
 
-export function revoked(engine: string, attrs: Attrs, id: string, at: number, reason: string): TaskEvent {
-  return event('task.revoked', engine, id, at, { ...base(attrs), reason });
+export function revoked(engine: string, attrs: Attrs, id: string, at: number, reason: string, here = false): TaskEvent {
+  const data = { task_name: attrs.name, queue: attrs.name, priority: priorityLabel(attrs.priority), reason };
+  return event('task.revoked', engine, id, at, data, here);
 }
 
 /** What a run did after the job was no longer its own. */
-export function late(engine: string, run: RunFacts, at: number, reason: string): TaskEvent {
-  return event('task.rejected', engine, run.id, at, { ...base(run.attrs), reason });
+export function late(engine: string, { attrs, id }: RunFacts, at: number, reason: string): TaskEvent {
+  return event('task.rejected', engine, id, at, { task_name: attrs.name, queue: attrs.name, reason });
 }
 
 /** Where a job stands, first match wins; the library's own states mix running with reserved. */

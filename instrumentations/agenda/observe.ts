@@ -2,7 +2,19 @@
 import { hub, type TaskEvent } from '../../src/engine.js';
 import { type CurrentRun, currentRun, traceIds } from '../common.js';
 import { type ForeignAgenda, type ForeignJob, idOf, isRecurring, timeOf } from './foreign.js';
-import { ended, late, madeAt, type Outcome, received, revoked, sent, started, type Trace, taskId } from './map.js';
+import {
+  ended,
+  fired,
+  late,
+  madeAt,
+  type Outcome,
+  received,
+  revoked,
+  sent,
+  started,
+  type Trace,
+  taskId,
+} from './map.js';
 import { engineOf, type Run, registry, remember } from './registry.js';
 
 function record(events: readonly TaskEvent[]): void {
@@ -58,7 +70,7 @@ export function saved(job: ForeignJob, facts: Saving): void {
   const made = madeAt(attrs, at);
   const lineage = { parent: current?.taskId, root: current?.rootId };
   hub.record(sent(engineName(job), attrs, made, lineage, trace));
-  if (tell(id)) hub.record(received(engineName(job), attrs, id, made, { ...lineage, trace }));
+  if (tell(id)) hub.record(received(engineName(job), attrs, id, made, lineage, trace));
 }
 
 /** Whether this is the first time that somebody here tells of the job. */
@@ -168,10 +180,7 @@ export function onStart(job: ForeignJob): void {
   // 3–5 may run a job before they have answered its save.
   for (const [other, facts] of under) if (idOf(other.attrs) === id) saved(other, facts);
   registry.pending.delete(id);
-  if (run.recurring) {
-    registry.counts.set(id, (registry.counts.get(id) ?? 0) + 1);
-    engineOf(job.agenda).schedulesChanged();
-  }
+  if (run.recurring) registry.counts.set(id, (registry.counts.get(id) ?? 0) + 1);
   if (hub.recorder === undefined) return;
   const engine = engineName(job);
   const now = Date.now();
@@ -180,7 +189,8 @@ export function onStart(job: ForeignJob): void {
     const made = madeAt(job.attrs, Math.min(run.plannedAt ?? now, now));
     hub.record(received(engine, { ...job.attrs, nextRunAt: undefined }, id, Math.min(made, run.startedAt)));
   }
-  record(started(engine, run, run.startedAt, {}));
+  if (run.recurring) hub.record(fired(engine, run, run.startedAt));
+  hub.record(started(engine, run, run.startedAt));
 }
 
 function finish(run: Run, outcome: Outcome): void {
@@ -198,8 +208,6 @@ function finish(run: Run, outcome: Outcome): void {
     const runtime = run.begun ? at - run.startedAt : undefined;
     record(ended(engineName(run.job), run, told, { at, runtime }));
   }
-  if (run.recurring) engineOf(run.job.agenda).schedulesChanged();
-  run.onEnd?.(told);
 }
 
 export function onSuccess(job: ForeignJob): void {

@@ -2,7 +2,7 @@
 import { type Engine, hub, type Schedule, type ScheduleOverride } from '../../src/engine.js';
 import { Recent } from '../common.js';
 import { type Attrs, definitionsOf, type ForeignAgenda, type ForeignJob, idOf, isStarted } from './foreign.js';
-import type { Outcome, RunFacts } from './map.js';
+import type { RunFacts } from './map.js';
 
 /** One execution of a job in this process. */
 export interface Run extends RunFacts {
@@ -17,7 +17,6 @@ export interface Run extends RunFacts {
   soft: string | undefined;
   /** An operator cancelled it: whatever Agenda says of its end. */
   revoked: string | undefined;
-  onEnd?: (outcome: Outcome) => void;
 }
 
 /** What the registry needs of an engine: which agendas are its own. */
@@ -42,7 +41,7 @@ interface Registry {
   /** Jobs this process has saved that have not begun here. */
   readonly pending: Recent<Attrs>;
   /** Jobs that an operator cancelled while they were reserved: Agenda would run some of them all the same. */
-  readonly cancelled: Set<string>;
+  readonly cancelled: Recent<true>;
   /** Runs of schedules counted here, by job. */
   readonly counts: Map<string, number>;
   /** Ids of recurring jobs seen saved here. */
@@ -73,7 +72,7 @@ globals[KEY] ??= {
   active: new Map(),
   told: new Recent(MAX),
   pending: new Recent(MAX),
-  cancelled: new Set(),
+  cancelled: new Recent(MAX),
   counts: new Map(),
   schedules: new Set(),
   finished: new Recent(MAX),

@@ -16,22 +16,29 @@ export interface RunFacts {
   readonly overlaps: boolean;
 }
 
-function event(kind: EventKind, run: RunFacts, at: number, more: EventData, here = true): TaskEvent {
-  const data = { task_name: run.taskName, schedule: run.schedule, ...more };
-  return { kind, engine: ENGINE, taskId: run.id, occurredAt: at, data, ...(here ? { workerOf: '' } : {}) };
+function event(kind: EventKind, run: RunFacts, at: number, data: EventData, here = true): TaskEvent {
+  return { kind, engine: ENGINE, taskId: run.id, occurredAt: at, data, workerOf: here ? '' : undefined };
 }
 
-const due = ({ reason, scheduledFor }: RunFacts): EventData => ({ reason, scheduled_for: scheduledFor });
-
+// Literals with all keys, here and below: spreads would cost more than all the rest of an event.
 /** A run came due, or was asked for. */
-export const opened = (run: RunFacts, at: number): TaskEvent[] => [
-  event('task.received', run, at, { args: [], kwargs: {}, ...due(run) }, false),
-  event('schedule.run_started', run, at, due(run)),
-];
+export function received(run: RunFacts, at: number): TaskEvent {
+  const { taskName, schedule, reason, scheduledFor } = run;
+  const data = { task_name: taskName, schedule, args: [], kwargs: {}, reason, scheduled_for: scheduledFor };
+  return event('task.received', run, at, data, false);
+}
+
+export function fired(run: RunFacts, at: number): TaskEvent {
+  const { taskName, schedule, reason, scheduledFor } = run;
+  const data = { task_name: taskName, schedule, reason, scheduled_for: scheduledFor };
+  return event('schedule.run_started', run, at, data);
+}
 
 /** Its code was entered. */
-export const started = (run: RunFacts, at: number): TaskEvent =>
-  event('task.started', run, at, { overlaps: run.overlaps || undefined });
+export function started(run: RunFacts, at: number): TaskEvent {
+  const { taskName, schedule, overlaps } = run;
+  return event('task.started', run, at, { task_name: taskName, schedule, overlaps: overlaps || undefined });
+}
 
 export type Outcome =
   | { readonly kind: 'success'; readonly result: unknown }
@@ -46,29 +53,44 @@ export interface Ended {
   readonly totalRuns: number;
 }
 
-export function closed(run: RunFacts, outcome: Outcome, { at, runtime, totalRuns }: Ended): TaskEvent[] {
-  const completed = (data: EventData): TaskEvent =>
-    event('schedule.run_completed', run, at, {
-      outcome: outcome.kind,
-      runtime_ms: runtime,
-      total_runs: totalRuns,
-      ...data,
-    });
+/** What became of a run. */
+export function ended(run: RunFacts, outcome: Outcome, { at, runtime }: Ended): TaskEvent {
+  const { taskName: task_name, schedule } = run;
   switch (outcome.kind) {
     case 'success':
-      return [event('task.succeeded', run, at, { result: outcome.result ?? null, runtime_ms: runtime }), completed({})];
+      return event('task.succeeded', run, at, {
+        task_name,
+        schedule,
+        result: outcome.result ?? null,
+        runtime_ms: runtime,
+      });
     case 'failure': {
-      const exception = exceptionText(outcome.error);
-      return [
-        event('task.failed', run, at, { exception, traceback: traceback(outcome.error), runtime_ms: runtime }),
-        completed({ exception }),
-      ];
+      const { error } = outcome;
+      const data = {
+        task_name,
+        schedule,
+        exception: exceptionText(error),
+        traceback: traceback(error),
+        runtime_ms: runtime,
+      };
+      return event('task.failed', run, at, data);
     }
-    default: {
-      const { reason, more } = outcome;
-      return [event('task.revoked', run, at, { reason, ...more }), completed({ reason, ...more })];
-    }
+    default:
+      return event('task.revoked', run, at, { task_name, schedule, reason: outcome.reason, ...outcome.more });
   }
+}
+
+export function completed(run: RunFacts, outcome: Outcome, { at, runtime, totalRuns }: Ended): TaskEvent {
+  const data = {
+    task_name: run.taskName,
+    schedule: run.schedule,
+    outcome: outcome.kind,
+    runtime_ms: runtime,
+    total_runs: totalRuns,
+    reason: 'reason' in outcome ? outcome.reason : undefined,
+    exception: outcome.kind === 'failure' ? exceptionText(outcome.error) : undefined,
+  };
+  return event('schedule.run_completed', run, at, data);
 }
 
 /** The id of a slot in which nothing ran: the same in every process that missed it. */

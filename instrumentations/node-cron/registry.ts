@@ -1,10 +1,21 @@
 /** The schedules and runs of this thread, whichever copy of node-cron they came through. */
 import { randomUUID } from 'node:crypto';
-import { hub, type Schedule, type ScheduleOverride, type TaskEvent } from '../../src/engine.js';
+import { hub, type Schedule, type ScheduleOverride } from '../../src/engine.js';
 import { currentRun, type Method, Recent } from '../common.js';
 import { nextMatch } from './expressions.js';
 import { type Generation, isEnabled, type Task } from './foreign.js';
-import { closed, type Outcome, opened, type RunFacts, schedule, slotId, started } from './map.js';
+import {
+  completed,
+  type Ended,
+  ended,
+  fired,
+  type Outcome,
+  type RunFacts,
+  received,
+  schedule,
+  slotId,
+  started,
+} from './map.js';
 
 /** One loaded copy of the library. */
 export interface Copy {
@@ -16,8 +27,8 @@ export interface Copy {
 
 export interface Run extends RunFacts {
   readonly entry: Entry;
-  startedAt?: number;
-  onEnd?: (outcome: Outcome) => void;
+  startedAt: number | undefined;
+  onEnd: ((outcome: Outcome) => void) | undefined;
 }
 
 /** A schedule of this process. */
@@ -107,11 +118,30 @@ export function changed(kind: Change['kind'], entry: Entry): void {
   for (const listener of registry.listeners) listener({ kind, entry, cause });
 }
 
+interface NextRun {
+  readonly expression: string;
+  readonly timezone: string | undefined;
+  readonly askedAt: number;
+  readonly at: number | undefined;
+}
+
+/** Asking takes a tenth of a millisecond and more, and the answer holds until it has passed. */
+const nextRuns = new WeakMap<Entry, NextRun>();
+
 export function nextRunAt(entry: Entry): number | undefined {
-  const { task, generation } = entry;
+  const { task, generation, expression, timezone } = entry;
   if (!isEnabled(task)) return undefined;
-  if (generation === 4) return task.getNextRun?.()?.getTime();
-  return nextMatch(entry.expression, entry.timezone, Date.now(), generation === 2 ? 'or' : 'and');
+  const now = Date.now();
+  const known = nextRuns.get(entry);
+  if (known?.at !== undefined && known.at > now && known.askedAt <= now) {
+    if (known.expression === expression && known.timezone === timezone) return known.at;
+  }
+  const at =
+    generation === 4
+      ? task.getNextRun?.()?.getTime()
+      : nextMatch(expression, timezone, now, generation === 2 ? 'or' : 'and');
+  nextRuns.set(entry, { expression, timezone, askedAt: now, at });
+  return at;
 }
 
 export function rowOf(entry: Entry): Schedule {
@@ -130,8 +160,9 @@ export function rowOf(entry: Entry): Schedule {
   });
 }
 
-function record(events: readonly TaskEvent[]): void {
-  for (const event of events) hub.record(event);
+function tellEnd(run: RunFacts, outcome: Outcome, end: Ended): void {
+  hub.record(ended(run, outcome, end));
+  hub.record(completed(run, outcome, end));
 }
 
 export interface Opening {
@@ -144,13 +175,26 @@ export interface Opening {
 export function openRun(entry: Entry, { id = randomUUID(), reason, scheduledFor }: Opening): Run {
   const at = Date.now();
   const { name, taskName, overlap } = entry;
-  const run: Run = { id, entry, schedule: name, taskName, reason, scheduledFor, overlaps: overlap };
+  const run: Run = {
+    id,
+    entry,
+    schedule: name,
+    taskName,
+    reason,
+    scheduledFor,
+    overlaps: overlap,
+    startedAt: undefined,
+    onEnd: undefined,
+  };
   entry.overlap = false;
   entry.runs.set(id, run);
   entry.totalRuns += 1;
   entry.lastRunAt = at;
   if (reason === 'invoked') entry.invokers.shift()?.(run);
-  if (hub.recorder !== undefined) record(opened(run, at));
+  if (hub.recorder !== undefined) {
+    hub.record(received(run, at));
+    hub.record(fired(run, at));
+  }
   return run;
 }
 
@@ -167,7 +211,7 @@ export function closeRun(run: Run, outcome: Outcome, at = Date.now()): void {
   const runtime = startedAt === undefined ? undefined : Math.max(0, at - startedAt);
   const state = outcome.kind === 'success' || outcome.kind === 'failure' ? outcome.kind : 'unknown';
   registry.finished.set(run.id, { state, at, ...(outcome.kind === 'failure' ? { error: outcome.error } : {}) });
-  if (hub.recorder !== undefined) record(closed(run, outcome, { at, runtime, totalRuns: run.entry.totalRuns }));
+  if (hub.recorder !== undefined) tellEnd(run, outcome, { at, runtime, totalRuns: run.entry.totalRuns });
   run.onEnd?.(outcome);
 }
 
@@ -193,7 +237,7 @@ export function lostSlot(entry: Entry, slot: number, outcome: Outcome): void {
     scheduledFor,
     overlaps: false,
   };
-  record(closed(facts, outcome, { at: Date.now(), runtime: undefined, totalRuns }));
+  tellEnd(facts, outcome, { at: Date.now(), runtime: undefined, totalRuns });
 }
 
 /** The code runs as a task of its own, whatever it was scheduled by. */

@@ -1,5 +1,8 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { FLAVOURS, type Flavour, place, runHost, type Seen, type Servers, startServers } from './hosts.js';
+
+// Several programs share a machine that may be busy.
+vi.setConfig({ testTimeout: 180_000 });
 
 let servers: Servers;
 beforeAll(async () => {

@@ -102,7 +102,7 @@ function header({ family, dependencies, store }: Flavour, { url, id }: Place, es
 const COMMON = `
   const { print, rows, sleep, engine, execute, hub } = z4j;
   const until = async (check, what = '') => {
-    for (let i = 0; i < 600; i += 1) { if (await check()) return; await sleep(20); }
+    for (let i = 0; i < 3000; i += 1) { if (await check()) return; await sleep(20); }
     throw new Error('waited in vain: ' + (what || check));
   };
   const attempt = async (key, call) => {
@@ -187,7 +187,7 @@ export async function startHost({ flavour, place: at, body, esm }: Host): Promis
 /** Runs a host to its end and expects it to end well. */
 export async function runHost(host: Host): Promise<Seen> {
   await using child = await startHost(host);
-  const { code } = await child.ended(host.timeout ?? 40_000);
+  const { code } = await child.ended(host.timeout ?? 120_000);
   // What it printed may still be in the pipe.
   await child.printed('"end":true', 2000).catch(() => {});
   const seen = read(child, code);
@@ -198,7 +198,7 @@ export async function runHost(host: Host): Promise<Seen> {
 /** Kills a host when it has printed a text, and gives what it told. */
 export async function killHost(host: Host, text: string): Promise<Seen> {
   await using child = await startHost(host);
-  await child.printed(text, 20_000);
+  await child.printed(text, 60_000);
   child.kill('SIGKILL');
   await child.ended();
   return read(child, null);

@@ -1,6 +1,9 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { TaskEvent } from '../../../src/engine.js';
 import { runHost, type Seen, since } from './hosts.js';
+
+// Several programs share a machine that may be busy.
+vi.setConfig({ testTimeout: 180_000 });
 
 const V4 = ['4.0.0', '4.0.7', '4.2.1', '4.3.0', '4.4.1', '4.5.0', '4.6.0'] as const;
 const LATE = ['4.3.0', '4.4.1', '4.5.0', '4.6.0'] as const;

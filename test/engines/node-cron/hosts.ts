@@ -88,7 +88,7 @@ export interface Host {
 }
 
 /** Runs a host to its end. */
-export async function runHost({ version, style, body, timeout = 20_000, ...rest }: Host): Promise<Seen> {
+export async function runHost({ version, style, body, timeout = 90_000, ...rest }: Host): Promise<Seen> {
   const source = `${header(version, style)}\n(async () => {\n${body}\n})();\n`;
   await using child = await runChild({
     target: await targetOf(version, rest.beside),

@@ -1,5 +1,8 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { runHost, type Style, since, VERSIONS } from './hosts.js';
+
+// Several programs share a machine that may be busy.
+vi.setConfig({ testTimeout: 180_000 });
 
 const styles = (version: string): Style[] =>
   version === '2.0.3' || version === '4.0.0' ? ['cjs', 'default', 'star'] : ['cjs', 'default', 'named', 'star'];
