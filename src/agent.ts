@@ -226,7 +226,6 @@ export class Agent {
     const secret = this.#checkSettings();
     this.listen();
     const [{ AgentLink }, identity] = await Promise.all([import('./agent-link.js'), this.#open()]);
-    if (this.#stopping !== undefined) return this;
     const storage = this.#storage;
     this.#link = new AgentLink({
       settings,
@@ -259,12 +258,19 @@ export class Agent {
   }
 
   async #stop(timeoutMs: number): Promise<void> {
-    const was = this.#state;
-    this.#state = 'stopped';
+    const alive = setTimeout(() => undefined, timeoutMs);
     clearTimeout(this.#gathering);
+    // A process may be done before it was connected.
+    if (this.#gathering !== undefined && this.#starting === undefined) this.onFirstEngine?.();
     await this.#starting?.catch(() => undefined);
     await this.#opening;
-    if (was === 'new') return;
+    const was = this.#state;
+    this.#state = 'stopped';
+    if (was !== 'new') await this.#leave(timeoutMs);
+    clearTimeout(alive);
+  }
+
+  async #leave(timeoutMs: number): Promise<void> {
     for (const engine of this.#engines.values()) {
       try {
         engine.stop();

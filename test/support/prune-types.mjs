@@ -11,7 +11,7 @@ const declarations = readdirSync(DIST, { recursive: true, withFileTypes: true })
 
 const wanted = new Set(
   declarations.filter((path) =>
-    /[\\/]dist[\\/](src[\\/](index|testing[\\/](index|vitest))|instrumentations[\\/][^\\/]+[\\/]index)\.d\.ts$/.test(
+    /[\\/]dist[\\/](src[\\/](index|esbuild|testing[\\/](index|vitest))|instrumentations[\\/][^\\/]+[\\/]index)\.d\.ts$/.test(
       path,
     ),
   ),
