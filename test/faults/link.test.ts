@@ -53,8 +53,8 @@ interface Scene {
   readonly proxy: BadNetwork;
   host: Host;
   readonly arrivals: Arrivals;
-  /** Connections and greetings before the fault. */
-  before: { accepted: number; hellos: number };
+  /** Connections, greetings and events before the fault. */
+  before: { accepted: number; hellos: number; events: number };
 }
 
 interface Fault {
@@ -69,7 +69,7 @@ interface Fault {
 async function startScene(): Promise<Omit<Scene, 'host'>> {
   const brain = await stubBrain();
   const proxy = await startProxy(portOf(brain));
-  return { brain, proxy, arrivals: new Arrivals(brain), before: { accepted: 0, hellos: 0 } };
+  return { brain, proxy, arrivals: new Arrivals(brain), before: { accepted: 0, hellos: 0, events: 0 } };
 }
 
 let round = 0;
@@ -81,7 +81,8 @@ async function survive(scene: Scene, { begin, lasts, end, hinders }: Fault): Pro
   const expected = expectedOf(host, prefix, COUNT);
   const adding = host.add(prefix, COUNT);
   await scene.brain.until(() => Object.keys(expected).some((id) => arrivals.of(id).length > 0), 15_000);
-  scene.before = { accepted: proxy.accepted, hellos: scene.brain.hellos.length };
+  const { hellos, events } = scene.brain;
+  scene.before = { accepted: proxy.accepted, hellos: hellos.length, events: events.length };
   await begin(scene);
   await adding;
   await finished(bullmq, redis.port, host, prefix, COUNT);
@@ -149,7 +150,9 @@ const WAY: { readonly [name: string]: Fault } = {
   'a stall towards the agent': during({ stall: 'down' }),
   'a frame of the agent cut in the middle': { begin: trouble({ cut: 'up' }), lasts: greeted() },
   'a frame of the brain cut in the middle': { begin: trouble({ cut: 'down' }), lasts: greeted() },
-  '1 byte at a time': { ...during({ byteByByte: true }), hinders: false },
+  '1 byte at a time': during({ byteByByte: true }, ({ brain, before }) =>
+    brain.until(() => brain.events.length > before.events + COUNT, 20_000),
+  ),
   '10 KB a second': { ...during({ bytesPerSecond: 10_000 }), hinders: false },
   // Of two seconds the tests make a half: there is a handshake, and the load, in it.
   'half a second of latency': { ...during({ latencyMs: 500 }), hinders: false },

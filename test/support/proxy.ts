@@ -68,7 +68,7 @@ export async function startProxy(target: number): Promise<BadNetwork> {
       await sleep(5);
       if (!pairs.has(pair)) return false;
     }
-    const { latencyMs, bytesPerSecond, byteByByte, tamper, cut } = trouble;
+    const { latencyMs, tamper, cut } = trouble;
     if (latencyMs !== undefined) await sleep(latencyMs);
     if (cut === way && chunk.length >= 200) {
       trouble = {};
@@ -81,14 +81,13 @@ export async function startProxy(target: number): Promise<BadNetwork> {
       const at = chunk.length - 20;
       chunk[at] = (chunk[at] ?? 0) ^ 1;
     }
-    const step = byteByByte ? 1 : bytesPerSecond !== undefined ? 1024 : chunk.length;
-    for (let at = 0; at < chunk.length && pairs.has(pair); at += step) {
-      const part = chunk.subarray(at, at + step);
+    for (let at = 0; at < chunk.length && pairs.has(pair); ) {
+      const { byteByByte, bytesPerSecond } = trouble;
+      const part = chunk.subarray(at, at + (byteByByte ? 1 : bytesPerSecond !== undefined ? 1024 : chunk.length));
       to.write(part);
+      at += part.length;
       if (byteByByte) await nextTurn();
-      if (bytesPerSecond !== undefined && trouble.bytesPerSecond !== undefined) {
-        await sleep((part.length / bytesPerSecond) * 1000);
-      }
+      else if (bytesPerSecond !== undefined) await sleep((part.length / bytesPerSecond) * 1000);
     }
     return pairs.has(pair);
   };
