@@ -1,5 +1,5 @@
 /**
- * What the agent costs a BullMQ host: `node bench/jobs.mjs [jobs] [rounds] [bullmq version]` after `npm run build`.
+ * What the agent costs a BullMQ host: `node bench/jobs.mjs [jobs] [rounds] [bullmq version] [--thread]` after `npm run build`.
  * Pairs in ABBA order; both processes of a pair do the same work against the same Redis; the brain is the stub, in
  * this process. CPU is user + system of the host from the first job until the brain has everything.
  */
@@ -11,11 +11,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 import { stubBrain } from '../dist/src/testing/index.js';
 import { installTarget } from '../test/support/targets.mjs';
 
-const [jobs = 20_000, rounds = 4] = process.argv.slice(2, 4).map(Number);
-const version = process.argv[4] ?? '5.81.5';
+const { values, positionals } = parseArgs({ allowPositionals: true, options: { thread: { type: 'boolean' } } });
+const [jobs = 20_000, rounds = 4] = positionals.slice(0, 2).map(Number);
+const version = positionals[2] ?? '5.81.5';
+const mode = values.thread ? { Z4J_THREAD: '1' } : {};
 const WARM = Math.min(2000, jobs / 5);
 const EVENTS = 4;
 const register = fileURLToPath(new URL('../register.mjs', import.meta.url));
@@ -40,11 +43,11 @@ process.on('exit', () => {
   rmSync(home, { recursive: true, force: true });
 });
 
-async function measure(withAgent, extra = {}) {
+async function measure(withAgent) {
   const stub = withAgent ? await stubBrain({ record: false }) : undefined;
   const child = spawn(process.execPath, [...(withAgent ? ['--import', register] : []), 'bench-jobs.mjs'], {
     cwd: folder,
-    env: { ...process.env, BENCH_JOBS: jobs, BENCH_REDIS: redisPort, Z4J_HOME: home, ...stub?.env, ...extra },
+    env: { ...process.env, BENCH_JOBS: jobs, BENCH_REDIS: redisPort, Z4J_HOME: home, ...stub?.env, ...mode },
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
@@ -64,11 +67,11 @@ async function measure(withAgent, extra = {}) {
   const { wallMs } = await next();
   await arrived((WARM + jobs) * EVENTS);
   child.stdin.write('count\n');
-  const { cpuMs, rss } = await next();
+  const { cpuMs, mainMs, rss } = await next();
   await new Promise((resolve) => child.on('exit', resolve));
   const perFrame = stub && (stub.counts.events - events) / (stub.counts.frames - frames);
   await stub?.close();
-  return { wallMs, cpuMs, rss, perFrame };
+  return { wallMs, cpuMs, mainMs, rss, perFrame };
 }
 
 const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
@@ -85,10 +88,16 @@ const pairs = plain.map((a, i) => [a, agent[i]]);
 const cost = pairs.map(([a, b]) => ((b.cpuMs - a.cpuMs) * 1000) / jobs);
 const ratio = pairs.map(([a, b]) => a.wallMs / b.wallMs);
 const row = (what, value) => console.log(`| ${what.padEnd(44)} | ${value} |`);
-console.log(`bullmq ${version}, node ${process.version}, ${rounds} pairs of ${jobs} jobs, ${EVENTS} events each\n`);
+console.log(
+  `bullmq ${version}, node ${process.version}, ${rounds} pairs of ${jobs} jobs, ${EVENTS} events each${values.thread ? ', the agent in a thread' : ''}\n`,
+);
 row('host CPU without the agent, µs a job', fixed(median(plain.map((a) => (a.cpuMs * 1000) / jobs))));
 row('host CPU with the agent, µs a job', fixed(median(agent.map((b) => (b.cpuMs * 1000) / jobs))));
 row('added, µs a job: median (each pair)', `${fixed(median(cost))} (${cost.map((c) => fixed(c)).join(', ')})`);
+const main = pairs.map(([a, b]) => ((b.mainMs - a.mainMs) * 1000) / jobs);
+if (main.every(Number.isFinite)) {
+  row('… in its main thread alone', `${fixed(median(main))} (${main.map((c) => fixed(c)).join(', ')})`);
+}
 row(
   'throughput with ÷ without: median (each pair)',
   `${fixed(median(ratio), 3)} (${ratio.map((r) => fixed(r, 3)).join(', ')})`,

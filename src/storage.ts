@@ -8,8 +8,7 @@ import { adoptSlots } from './journal/adopt.js';
 import { privateFolder, readSmallFile, replaceFile } from './journal/disk.js';
 import { openJournal } from './journal/durable.js';
 import { JournalError } from './journal/errors.js';
-import type { Journal } from './journal/journal.js';
-import { UNKNOWN_KIND } from './journal/losses.js';
+import type { Journal, RecordMeta } from './journal/journal.js';
 import { memoryJournal } from './journal/memory.js';
 import { hasUnsent, openResults, type Results } from './journal/results.js';
 import { claimSlot, agentFolder as homeFolder, listSlots, type Slot, sendToSlot } from './journal/slots.js';
@@ -76,7 +75,9 @@ function memoryTexts(): TextStore {
 export async function drain(from: Journal, to: Journal): Promise<void> {
   for (let batch = from.read(from.confirmed, DRAIN); batch !== undefined; batch = from.read(batch.end, DRAIN)) {
     const start = to.end;
-    for (const record of batch.records) to.append(record.toString(), { kind: UNKNOWN_KIND, task: 0 });
+    batch.records.forEach((record, i) => {
+      to.append(record.toString(), batch.metas[i] as RecordMeta);
+    });
     to.flush();
     if (to.end - start < batch.records.length) return;
     from.confirm(batch.end);
@@ -108,8 +109,8 @@ export function memoryStorage({
 
 /** A host has other uses for its memory than a disk has for its space. */
 const MEMORY_BYTES = 64 << 20;
-/** Per second, where another thread reads what this one is about to block on. */
-const EAGER_WRITES = 1000;
+/** Per second, where another thread reads what this one is about to block on; a host with more events has short turns. */
+const EAGER_WRITES = 200;
 
 function memoryResults(): Results<CommandResult> {
   const known = new Map<string, 'running' | CommandResult>();

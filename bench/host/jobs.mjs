@@ -1,4 +1,5 @@
 // Runs no-op jobs and tells what they cost; a child of ../jobs.mjs, which decides whether the agent is in the process.
+import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { Queue, Worker } from 'bullmq';
 
@@ -41,10 +42,20 @@ async function run(jobs) {
   await done;
 }
 
+/** CPU of the main thread alone, in milliseconds; undefined where the system does not tell. */
+function mainThread() {
+  try {
+    return Number(readFileSync(`/proc/self/task/${process.pid}/schedstat`, 'utf8').split(' ')[0]) / 1e6;
+  } catch {
+    return undefined;
+  }
+}
+
 await run(WARM);
 say({ warm: WARM });
 await said.next();
 const cpu = process.cpuUsage();
+const main = mainThread();
 const started = performance.now();
 await run(JOBS);
 const wallMs = performance.now() - started;
@@ -52,7 +63,8 @@ say({ wallMs });
 // The parent answers when everything has arrived at the brain.
 await said.next();
 const { user, system } = process.cpuUsage(cpu);
-say({ cpuMs: (user + system) / 1000, rss: process.memoryUsage().rss });
+const mainMs = main === undefined ? undefined : mainThread() - main;
+say({ cpuMs: (user + system) / 1000, mainMs, rss: process.memoryUsage().rss });
 await worker.close(true);
 await queue.obliterate({ force: true });
 await queue.close();

@@ -188,11 +188,11 @@ export class ThreadLink implements LinkPort {
       this.#worker = worker;
       this.#ran = false;
       let reason: unknown;
-      worker.on('message', (message: ThreadMessage) => this.#take(message));
+      worker.on('message', (message: ThreadMessage) => this.#guarded(() => this.#take(message)));
       worker.on('error', (cause) => {
         reason = cause;
       });
-      worker.on('exit', (code) => this.#ended(reason ?? `code ${code}`));
+      worker.on('exit', (code) => this.#guarded(() => this.#ended(reason ?? `code ${code}`)));
       worker.unref();
     } catch (cause) {
       this.#ended(cause);
@@ -225,6 +225,15 @@ export class ThreadLink implements LinkPort {
       this.#calls.set(call, { resolve, reject });
       this.#post(message(call));
     });
+  }
+
+  /** Nothing of ours is thrown into the host. */
+  #guarded(work: () => void): void {
+    try {
+      work();
+    } catch (cause) {
+      this.#options.log.once('thread.callback', 'error', `unexpected in the agent: ${String(cause)}`);
+    }
   }
 
   #take(message: ThreadMessage): void {
