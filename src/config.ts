@@ -30,7 +30,6 @@ export interface Settings {
   allowCommands: readonly string[];
   purgeThreshold: number;
   acceptLegacyPurgeToken: boolean;
-  orchestrated: 'auto' | 'yes' | 'no';
   heartbeatSeconds: number;
   logLevel: 'silent' | 'error' | 'warn' | 'info' | 'debug';
   logFormat: 'text' | 'json';
@@ -315,7 +314,7 @@ export const SETTINGS: Table = {
     ...list,
     env: 'Z4J_ALLOW_COMMANDS',
     fallback: SAFE_COMMANDS,
-    shown: 'all; a process ends only under a supervisor',
+    shown: 'all; none of them ends a process',
     help: 'Comma list of the actions an operator may use, `none` for none',
   },
   purgeThreshold: {
@@ -329,18 +328,6 @@ export const SETTINGS: Table = {
     env: 'Z4J_ACCEPT_LEGACY_PURGE_TOKEN',
     fallback: false,
     help: 'Accepts the unkeyed purge token of brains before 1.7',
-  },
-  orchestrated: {
-    ...choice('auto', 'yes', 'no'),
-    env: 'Z4J_ORCHESTRATED',
-    fallback: 'auto',
-    parse: (value) =>
-      ['auto', 'yes', 'no'].includes(value.toLowerCase())
-        ? (value.toLowerCase() as 'auto' | 'yes' | 'no')
-        : boolean.parse(value)
-          ? 'yes'
-          : 'no',
-    help: 'Whether something starts this process again when it ends; `auto` looks for PM2, systemd, Kubernetes, supervisord',
   },
   heartbeatSeconds: {
     ...integer(1, 60),

@@ -29,7 +29,6 @@ describe('readConfiguration', () => {
     ['Z4J_MAX_PAYLOAD_BYTES', '9999'],
     ['Z4J_LOG_LEVEL', 'loud'],
     ['Z4J_REDACTION_EXTRA_KEY_PATTERNS', 'ok,(open'],
-    ['Z4J_ORCHESTRATED', 'maybe'],
     ['Z4J_WORKER_ROLE', 'x'.repeat(33)],
   ])('nonsense in %s is one problem that names it, and the default', (name, value) => {
     const { settings, problems } = readConfiguration({}, { [name]: value });
