@@ -154,6 +154,15 @@ test('a new engine is told with a new hello, a twin makes way under another name
   expect(stub.hellos.map(({ workerId }) => workerId)).toEqual(['s-h-0', 's-h-0', 's-h-0~2']);
 });
 
+test('speaks long-poll as well', async () => {
+  const engine = new FakeEngine('bullmq');
+  await start(engine, { transport: 'longpoll' });
+  engine.run('one');
+  await arrived('one');
+  expect(await cancel('x')).toMatchObject({ status: 'success', result: { done: true } });
+  expect(agent?.status().link).toMatchObject({ transport: 'longpoll' });
+});
+
 test('its lines come out of the log of the host, each cause once', async () => {
   const engine = new FakeEngine('bullmq');
   await start(engine, { logLevel: 'info', logFormat: 'json' });
