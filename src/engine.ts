@@ -252,6 +252,11 @@ export interface Scheduler {
   readonly operations: readonly ScheduleOperation[];
   /** All of them, or a rejection: never a part. */
   list(): Promise<readonly Schedule[]>;
+  /**
+   * Whether this process runs what the schedules start, and so may speak for them; while it does not, nothing is
+   * published, and what a worker on its way out takes with it stays for a while. Missing: always.
+   */
+  serves?(): boolean;
   /** Resolves with the name of the new schedule. */
   create(definition: ScheduleDefinition): Promise<string>;
   update(name: string, definition: ScheduleDefinition): Promise<void>;

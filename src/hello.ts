@@ -46,7 +46,8 @@ export class HelloBuilder {
         .filter(allowed)
         .flatMap((action) => TOKENS[action] ?? [action]);
       capabilities[engine.name] = [...new Set(tokens)];
-      if (engine.scheduler === undefined || !schedules) continue;
+      // A process that only produces would show an empty inventory in place of the workers' own.
+      if (engine.scheduler === undefined || !schedules || engine.scheduler.serves?.() === false) continue;
       const name = schedulerName(engine.name);
       schedulers.push(name);
       capabilities[name] = [...SCHEDULE_TOKENS, ...engine.scheduler.operations];

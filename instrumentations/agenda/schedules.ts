@@ -117,6 +117,7 @@ export function schedulerOf(engine: EngineScope, listeners: Set<() => void>): Sc
   return {
     operations: ['create', 'update', 'delete', 'enable', 'disable', 'trigger_now'],
     list,
+    serves: () => startedOf(engine).length > 0,
     update,
     delete: remove,
     create: (definition) => create(engine, definition),

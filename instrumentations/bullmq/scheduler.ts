@@ -190,6 +190,10 @@ export class BullMQScheduler implements Scheduler {
     return (await this.#entries()).map(rowOf);
   }
 
+  serves(): boolean {
+    return liveOf(this.#engine).workers.some(({ worker }) => !worker.closing);
+  }
+
   async create(definition: ScheduleDefinition): Promise<string> {
     return this.#act(async () => {
       const { name = '', taskName } = definition;

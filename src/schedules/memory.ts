@@ -1,4 +1,4 @@
-import type { SchedulesMemory } from '../engine.js';
+import { CommandError, type SchedulesMemory } from '../engine.js';
 import { normaliseRow, type ScheduleRow } from '../protocol/index.js';
 
 /** Durable texts that the agents of a host share. */
@@ -27,6 +27,11 @@ function parse(text: string | undefined, owner: string): ScheduleRow[] {
   }
 }
 
+/** A broker that keeps no texts is as none. */
+function unsupported(cause: unknown): undefined {
+  if (!(cause instanceof CommandError && cause.code === 'unsupported')) throw cause;
+}
+
 /** Remembers in the agent's folder and, where the engine offers it, in its broker, which may be there later. */
 export function scheduleMemory(
   owner: string,
@@ -37,7 +42,7 @@ export function scheduleMemory(
   let saved: string | undefined;
   return {
     async load() {
-      const rows = [...parse(home.get(key), owner), ...parse(await broker()?.load(), owner)];
+      const rows = [...parse(home.get(key), owner), ...parse(await broker()?.load().catch(unsupported), owner)];
       return [...new Map(rows.map((row) => [row.source_key, row])).values()];
     },
     async save(rows) {
@@ -45,7 +50,7 @@ export function scheduleMemory(
       if (keys === saved) return;
       const text = JSON.stringify(rows.map((row) => Object.fromEntries(KEPT.map((each) => [each, row[each]]))));
       home.set(key, text);
-      await broker()?.save(text);
+      await broker()?.save(text).catch(unsupported);
       saved = keys;
     },
   };

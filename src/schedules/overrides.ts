@@ -110,6 +110,7 @@ function decide({ engine, scheduler, texts, log, watchMs = WATCH_MS }: LastingOp
     delete: (name) => scheduler.delete(name),
     trigger: (name) => scheduler.trigger(name),
     onChange: (listener) => scheduler.onChange(listener),
+    ...(scheduler.serves === undefined ? {} : { serves: () => scheduler.serves?.() ?? true }),
     ...(scheduler.memory === undefined ? {} : { memory: (owner: string) => scheduler.memory?.(owner) }),
     close() {},
   };

@@ -136,7 +136,7 @@ export class Schedules {
     this.#standby = setTimeout(
       () => {
         this.#repeatMs = 0;
-        const idle = this.#streams.filter((stream) => !stream.active);
+        const idle = this.#streams.filter(({ active, scheduler }) => !active && scheduler.serves?.() !== false);
         if (idle.length === 0) {
           this.#standBy();
           return;
@@ -200,7 +200,9 @@ export class Schedules {
       return result;
     } catch (cause) {
       log.debug(`schedules of ${stream.owner}: ${String(cause)}`);
-      if (cause instanceof RefusedSnapshot) {
+      if (cause instanceof CommandError && cause.code === 'unsupported') {
+        log.once(`unlisted:${stream.owner}`, 'warn', `schedules of ${engine.name} are not shown: ${cause.message}`);
+      } else if (cause instanceof RefusedSnapshot) {
         if (cause.sequence === 1) this.#refused(engine.name, stream.owner, stream.remembers);
       } else if (!(cause instanceof CommandError && cause.code === 'conflict')) {
         this.#reconnect(`the schedules of ${stream.owner} could not be listed`);

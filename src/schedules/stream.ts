@@ -14,6 +14,8 @@ export interface StreamTimes {
   readonly runsMs?: number;
   /** Without an ack for so long an epoch is given up, in milliseconds. Default 30 000. */
   readonly ackMs?: number;
+  /** How long a row stays that a worker on its way out no longer lists, in milliseconds. Default 30 000. */
+  readonly goneMs?: number;
   /** How long an activation waits for a list that cannot be had, in milliseconds. Default 40 000. */
   readonly patienceMs?: number;
 }
@@ -75,6 +77,8 @@ export class ScheduleStream {
   #remembers = false;
   /** Rows told to a brain that knows no epochs. */
   #plain: readonly ScheduleRow[] | undefined;
+  /** Rows that are no longer listed, and since when. */
+  #leaving: ReadonlyMap<string, number> = new Map();
   #queue: Promise<unknown> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
   #firesAt = Infinity;
@@ -207,7 +211,7 @@ export class ScheduleStream {
         throw new CommandError('conflict', 'the schedule changed since it was shown; look at it again');
       }
       const { name, result } = await apply(before.names.get(row?.source_key ?? '') ?? '');
-      const { rows, names } = await this.#list();
+      const { rows, names } = await this.#list(sourceKey);
       const told = await epoch.publish(rows, `native-mutation:${operationId}`);
       this.#plan(rows);
       const after = name === undefined ? undefined : rows.find((each) => names.get(each.source_key) === name);
@@ -283,16 +287,21 @@ export class ScheduleStream {
       try {
         return await read();
       } catch (cause) {
+        if (cause instanceof CommandError && cause.code === 'unsupported') throw cause;
         if (Date.now() - start < patienceMs) continue;
         throw new CommandError('failed', `the schedules cannot be listed: ${String(cause)}`, { cause });
       }
     }
   }
 
-  async #list(): Promise<Inventory> {
+  /** `changed`, a `source_key`, is what an operator changed: it may go at once. */
+  async #list(changed: string | null = null): Promise<Inventory> {
     const { scheduler, engine, log } = this.#options;
     const inventory = this.#inventory(await scheduler.list());
     this.#lookedAt = Date.now();
+    if (scheduler.serves?.() === false) {
+      throw new CommandError('conflict', `this process no longer runs what the schedules of ${engine.name} start`);
+    }
     const [first, ...others] = inventory.refused;
     if (first !== undefined) {
       const more = others.length === 0 ? '' : ` (nor are ${others.length} others)`;
@@ -302,7 +311,21 @@ export class ScheduleStream {
         `schedule ${first.name} of ${engine.name} is not shown: ${first.reason}${more}`,
       );
     }
-    return inventory;
+    return scheduler.serves === undefined ? inventory : this.#withLeaving(inventory, changed);
+  }
+
+  /** Workers close one after the other: what is gone for good is gone a little later, too. */
+  #withLeaving({ rows, ...rest }: Inventory, changed: string | null): Inventory {
+    const { goneMs = 30_000 } = this.#options;
+    const now = Date.now();
+    const missing = (this.#epoch?.rows ?? []).filter(
+      ({ source_key }) => !rest.names.has(source_key) && source_key !== changed,
+    );
+    const leaving = new Map(missing.map((row) => [row.source_key, this.#leaving.get(row.source_key) ?? now]));
+    this.#leaving = leaving;
+    const kept = missing.filter(({ source_key }) => now - (leaving.get(source_key) ?? 0) < goneMs);
+    if (kept.length > 0) this.#lookAt(Math.min(...kept.map((row) => (leaving.get(row.source_key) ?? now) + goneMs)));
+    return { rows: [...rows, ...kept], ...rest };
   }
 
   async #publishPlainly(rows: readonly ScheduleRow[], reason: string): Promise<void> {

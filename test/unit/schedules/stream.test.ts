@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import { CommandError } from '../../../src/engine.js';
 import { readJson, rowDigest } from '../../../src/protocol/index.js';
 import { ScheduleStreams } from '../../../src/testing/schedule-streams.js';
 import { MemoryEngine } from '../../support/schedules.js';
@@ -235,6 +236,74 @@ describe('a broker', () => {
     await until(() => expect(second.shown()).toEqual(['a']));
     expect(second.snapshots).toEqual(['1: a (b)', '2: a']);
     expect(second.lines).toEqual([]);
+  });
+});
+
+describe('an engine whose workers come and go', () => {
+  const working = (...names: string[]): MemoryEngine & { works: boolean } => {
+    const engine = Object.assign(engineOf(...names), { works: true });
+    engine.scheduler.serves = () => engine.works;
+    return engine;
+  };
+
+  it('shows nothing new once the last one is gone, and comes back with it', async () => {
+    const engine = working('a', 'b');
+    const own = process({ engines: [engine], goneMs: 30 });
+    await until(() => expect(own.shown()).toEqual(['a', 'b']));
+    engine.works = false;
+    engine.remove('a');
+    engine.remove('b');
+    await own.schedules.resync('test');
+    expect(own.shown()).toEqual(['a', 'b']);
+    engine.works = true;
+    engine.define('a');
+    await until(() => expect(own.shown()).toEqual(['a']));
+  });
+
+  it('keeps rows for a while that one on its way out takes with it; what an operator deletes goes at once', async () => {
+    const engine = working('a', 'b', 'c');
+    const own = process({ engines: [engine], goneMs: 300 });
+    await until(() => expect(own.shown()).toEqual(['a', 'b', 'c']));
+    expect(await own.press(OWNER, 'delete', 'c')).toBeUndefined();
+    expect(own.shown()).toEqual(['a', 'b']);
+    const start = Date.now();
+    engine.remove('b');
+    await own.schedules.resync('test');
+    expect(own.shown()).toEqual(['a', 'b']);
+    await until(() => expect(own.shown()).toEqual(['a']));
+    expect(Date.now() - start).toBeGreaterThanOrEqual(300);
+  });
+
+  it('does not connect anew to take over what it has no workers for', async () => {
+    const brain = new ScheduleStreams();
+    const first = process({ engines: [engineOf('a')], brain });
+    await until(() => expect(first.shown()).toEqual(['a']));
+    const producer = working();
+    producer.works = false;
+    const second = process({ engines: [producer], brain, retryMs: 10 });
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(second.reconnects).toEqual([]);
+  });
+
+  it('that can never list is told once, and not tried again at once', async () => {
+    const engine = engineOf('a');
+    engine.broken = new CommandError('unsupported', 'Queue is not loaded in this process');
+    const own = process({ engines: [engine] });
+    await until(() => expect(own.answers[0]?.error?.message).toContain('Queue is not loaded'));
+    expect(own.lines).toHaveLength(1);
+    expect(own.reconnects).toEqual([]);
+    expect(own.sent).toEqual([]);
+  });
+
+  it('whose broker keeps no texts remembers at home', async () => {
+    const engine = engineOf('a');
+    const refuse = async (): Promise<never> => {
+      throw new CommandError('unsupported', 'no texts here');
+    };
+    engine.scheduler.memory = () => ({ load: refuse, save: refuse });
+    const own = process({ engines: [engine] });
+    await until(() => expect(own.shown()).toEqual(['a']));
+    expect(own.texts.get(`schedules:${OWNER}`)).toContain('"a"');
   });
 });
 
