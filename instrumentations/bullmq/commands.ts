@@ -10,9 +10,9 @@ import { exceptionText } from '../common.js';
 import type { ForeignJob } from './foreign.js';
 import { jobOf, type Located, locate, objectsOf, queueNamed, type Subject } from './locate.js';
 import { payload, priorityLabel, priorityNumber, revoked, taskId } from './map.js';
-import { depthOf, stateOf } from './operable.js';
+import { depthOf, type OperableQueue, stateOf } from './operable.js';
 import { liveOf, placeOf, type Run } from './registry.js';
-import { cancelConsumer, grow, limitWorkers, restart, resume, shrink, workersNamed } from './workers.js';
+import { cancelConsumer, grow, limitWorkers, restart, resume, shrink, wake, workersNamed } from './workers.js';
 
 type Handler = (subject: Subject, command: Command, context: CommandContext) => Promise<JsonValue>;
 
@@ -284,6 +284,10 @@ const submit: Handler = async (subject, { id: commandId, parameters }) => {
   return { task_id: taskId(label, job.id ?? ''), engine: subject.name };
 };
 
+interface LimitedQueue extends OperableQueue {
+  removeRateLimitKey?(): Promise<unknown>;
+}
+
 const UNITS: { readonly [unit: string]: number } = { s: 1000, m: 60_000, h: 3_600_000 };
 
 const rateLimit: Handler = async (subject, { parameters }) => {
@@ -294,17 +298,23 @@ const rateLimit: Handler = async (subject, { parameters }) => {
   const worker = text(parameters.worker_name);
   const label = queueOfTask(subject, required(parameters, 'task_name'));
   const applied = { queue: label, rate, ...(limit ?? {}) };
+  const workers = liveOf(subject.name).workers.filter((live) => placeOf(live.worker).queue === label);
   if (worker === undefined) {
-    const { queue } = await queueNamed(subject, label);
+    const queue: LimitedQueue = (await queueNamed(subject, label)).queue;
     if (queue.setGlobalRateLimit !== undefined && queue.removeGlobalRateLimit !== undefined) {
       if (limit === undefined) await queue.removeGlobalRateLimit();
       else await queue.setGlobalRateLimit(limit.max, limit.duration);
+      // What ran under the limit before does not count in this one.
+      await queue.removeRateLimitKey?.();
+      wake(workers);
       return { ...applied, scope: 'all workers of the queue' };
     }
+  } else if (worker !== subject.workerName(label)) {
+    throw new CommandError('invalid', `worker ${worker} does not serve ${label}`);
   }
-  const workers = liveOf(subject.name).workers.filter((live) => placeOf(live.worker).queue === label);
   if (workers.length === 0) throw new CommandError('not_found', `no worker of ${label} in this process`);
   limitWorkers(workers, limit);
+  wake(workers);
   return { ...applied, scope: 'workers of this process' };
 };
 

@@ -21,7 +21,7 @@ interface Backend {
 
 type QueueClass = new (name: string, options: object, backendFactory?: () => unknown) => OperableQueue;
 
-const made = new WeakMap<ForeignQueueBase, Map<string, OperableQueue>>();
+const made = new WeakMap<ForeignQueueBase, Map<string, Promise<OperableQueue | undefined>>>();
 
 /**
  * The host's own Queue, or for a Worker, or for another queue of the same broker, a Queue of ours on its connection: no
@@ -36,23 +36,33 @@ export async function operable(object: ForeignQueueBase, name = object.name): Pr
     made.set(object, ours);
   }
   let queue = ours.get(name);
-  if (queue !== undefined) return queue;
+  if (queue === undefined) {
+    queue = build(object, name);
+    ours.set(name, queue);
+    const forget = (): unknown => ours.delete(name);
+    queue.then((built) => built ?? forget(), forget);
+  }
+  return queue;
+}
+
+async function build(object: ForeignQueueBase, name: string): Promise<OperableQueue | undefined> {
   const Queue = copyOf(object)?.Queue as QueueClass | undefined;
   if (Queue === undefined) return undefined;
   const prefix = object.opts?.prefix;
   const settings = { ...(prefix === undefined ? {} : { prefix }), skipMetasUpdate: true };
+  const make = (connection: unknown, ...backendFactory: [] | [() => unknown]): OperableQueue => {
+    const queue = makeOurs(() => new Queue(name, { ...settings, connection }, ...backendFactory));
+    // At once: without a listener BullMQ prints the errors of the host's connection on our behalf.
+    (queue as unknown as NodeJS.EventEmitter).on('error', () => {});
+    return queue;
+  };
   const backend = (object as { getBackend?(): Backend }).getBackend?.();
   if (backend !== undefined) {
     const own = name === object.name ? backend : backend.forQueue?.(name, prefix);
-    if (own === undefined) return undefined;
-    queue = makeOurs(() => new Queue(name, { ...settings, connection: object.opts?.connection }, () => own));
-  } else {
-    const connection = await (object as { client?: Promise<unknown> }).client;
-    queue = makeOurs(() => new Queue(name, { ...settings, connection }));
-    await withoutSettings(queue);
+    return own === undefined ? undefined : make(object.opts?.connection, () => own);
   }
-  (queue as unknown as NodeJS.EventEmitter).on('error', () => {});
-  ours.set(name, queue);
+  const queue = make(await (object as { client?: Promise<unknown> }).client);
+  await withoutSettings(queue);
   return queue;
 }
 

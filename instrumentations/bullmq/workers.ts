@@ -3,9 +3,16 @@ import type { ForeignWorker } from './foreign.js';
 import type { Subject } from './locate.js';
 import { type LiveWorker, liveOf, placeOf, registry } from './registry.js';
 
+interface Limit {
+  readonly max: number;
+  /** Milliseconds. */
+  readonly duration: number;
+}
+
 /** A worker as the operations use it. */
 interface OperableWorker extends ForeignWorker {
-  opts: { limiter?: { max: number; duration: number } | undefined; concurrency?: number; [option: string]: unknown };
+  opts: { limiter?: Limit | undefined; concurrency?: number; [option: string]: unknown };
+  abortDelayController?: AbortController | null;
   backendFactory?: unknown;
   close(force?: boolean): Promise<void>;
   pause(doNotWait?: boolean): Promise<void>;
@@ -70,11 +77,20 @@ export function shrink(workers: readonly LiveWorker[], delta: number): JsonValue
   return { concurrency: totalOf(workers), before };
 }
 
-export function limitWorkers(
-  workers: readonly LiveWorker[],
-  limit: { readonly max: number; readonly duration: number } | undefined,
-): void {
-  for (const live of workers) operable(live).opts.limiter = limit === undefined ? undefined : { ...limit };
+/** Limits that the application set itself, of workers that an operator limited. */
+const ownLimits = new WeakMap<OperableWorker, Limit | undefined>();
+
+/** Without a limit the application's own is in force again. */
+export function limitWorkers(workers: readonly LiveWorker[], limit: Limit | undefined): void {
+  for (const worker of workers.map(operable)) {
+    if (!ownLimits.has(worker)) ownLimits.set(worker, worker.opts.limiter);
+    worker.opts.limiter = limit ?? ownLimits.get(worker);
+  }
+}
+
+/** A worker that waits for the end of a limit asks again now; others look up within half a minute. */
+export function wake(workers: readonly LiveWorker[]): void {
+  for (const live of workers) operable(live).abortDelayController?.abort();
 }
 
 /** A BullMQ worker serves one queue: its processor is for that one. */
@@ -127,6 +143,7 @@ async function renew(worker: OperableWorker): Promise<void> {
     { ...opts, autorun: true },
     ...(backendFactory === undefined ? [] : [backendFactory]),
   );
+  if (ownLimits.has(worker)) ownLimits.set(next, ownLimits.get(worker));
   for (const event of worker.eventNames()) {
     for (const listener of worker.rawListeners(event)) next.on(event, listener);
   }
