@@ -17,6 +17,8 @@ const POLL_FRAMES = 50;
 /** Between uploads of events; a brain allows 600 requests a minute to all processes of one address. */
 const PACE_MS = 200;
 const RETRY_AFTER_MS = 5000;
+/** Whatever a brain says: ten requests a second are all it takes from an address. */
+const MIN_RETRY_AFTER_MS = 500;
 
 interface Control {
   readonly build: (writer: FrameWriter) => Buffer;
@@ -327,10 +329,10 @@ function accepted({ status, body }: HttpResponse): number {
   }
 }
 
-/** Milliseconds of a Retry-After in seconds, at most five minutes. */
+/** Milliseconds of a Retry-After in seconds: half a second to five minutes. */
 function retryAfter({ headers }: HttpResponse): number | undefined {
   const seconds = Number(headers['retry-after'] ?? Number.NaN);
-  return seconds >= 0 ? Math.min(seconds, 300) * 1000 : undefined;
+  return seconds >= 0 ? Math.max(Math.min(seconds, 300) * 1000, MIN_RETRY_AFTER_MS) : undefined;
 }
 
 function asLinkError(cause: unknown): LinkError {

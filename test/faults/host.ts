@@ -1,5 +1,7 @@
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { AgentLink, type AgentLinkOptions } from '../../src/agent-link.js';
 import { type AgentOptions, readConfiguration } from '../../src/config.js';
 import { Dispatcher } from '../../src/dispatcher.js';
@@ -110,6 +112,13 @@ export async function startLocalHost(
       storage.close();
     },
   };
+}
+
+/** What is in use after a collection, in megabytes. */
+export function heap(): number {
+  setFlagsFromString('--expose-gc');
+  runInNewContext('gc')();
+  return process.memoryUsage().heapUsed / 1e6;
 }
 
 /** The host in a process that runs fixtures/worker.mjs. */
