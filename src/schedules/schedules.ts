@@ -35,6 +35,11 @@ export interface SchedulesOptions extends StreamTimes {
 /** Unchanged rows are published again so often, in milliseconds: what a brain lost comes back. */
 const PERIOD_MS = 900_000;
 const LONGEST_REPEAT_MS = 600_000;
+/**
+ * A brain that was killed over an operation keeps its stream from everybody until the operation has timed out (60 s),
+ * and then gives it to the next hello of the process that had it.
+ */
+const RECOVERY_MS = 65_000;
 const MOST_NAMES = 9;
 
 const text = (parameters: JsonObject, key: string): string => {
@@ -62,6 +67,8 @@ export class Schedules {
   #standby: NodeJS.Timeout | undefined;
   #repeat: NodeJS.Timeout | undefined;
   #repeatMs = 0;
+  /** Owners whose stream this process had on an earlier connection, or has. */
+  readonly #held = new Set<string>();
 
   constructor(options: SchedulesOptions) {
     this.#options = options;
@@ -133,8 +140,10 @@ export class Schedules {
   /** Whoever publishes a stream may go without anybody being asked to go on. */
   #standBy(): void {
     const { retryMs = 300_000, link } = this.#options;
+    const isMissed = this.#streams.some(({ active, owner }) => !active && this.#held.has(owner));
     this.#standby = setTimeout(
       () => {
+        this.#held.clear();
         this.#repeatMs = 0;
         const idle = this.#streams.filter(({ active, scheduler }) => !active && scheduler.serves?.() !== false);
         if (idle.length === 0) {
@@ -144,7 +153,7 @@ export class Schedules {
         for (const stream of idle) stream.tellHidden().catch((cause) => this.#failed(stream, cause));
         link.reconnect('to take over schedules');
       },
-      retryMs * (1 + Math.random() / 2),
+      isMissed ? Math.min(retryMs, RECOVERY_MS) : retryMs * (1 + Math.random() / 2),
     );
     this.#standby.unref();
   }
@@ -197,6 +206,7 @@ export class Schedules {
     try {
       const result = await stream.activate(readAuthority(parameters as PlainObject));
       this.#doubted.delete(stream.owner);
+      this.#held.add(stream.owner);
       return result;
     } catch (cause) {
       log.debug(`schedules of ${stream.owner}: ${String(cause)}`);

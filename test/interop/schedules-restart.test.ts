@@ -171,23 +171,34 @@ describe.runIf(hasBrain())('node-cron in a live brain', () => {
     await fourth.ended();
   });
 
-  test.each(['SIGTERM', 'SIGKILL'] as const)('the stream goes on after the brain was ended by %s', async (signal) => {
-    await brain.stop({ signal });
-    await brain.start();
-    const watched = watchRows(project, ['nightly', 'monthly']);
-    await waitFor(async () => (await project.agent(minted.agentId)).state === 'online', { timeout: 60_000 });
-    // A killed brain does not know that nobody is there: what is asked of it before it does is lost.
-    const press = async (): Promise<boolean> => {
-      await rest.press('monthly', 'disable').catch(() => undefined);
-      const isDisabled = async (): Promise<boolean> => (await rest.row('monthly'))?.is_enabled === false;
-      return waitFor(isDisabled, { timeout: 4000, interval: 200 }).then(
-        () => true,
-        () => false,
-      );
-    };
-    await waitFor(press, { timeout: 90_000, interval: 500, what: () => children[2]?.stderr().slice(-3000) ?? '' });
-    await rest.press('monthly', 'enable');
-    await rest.until('monthly', (row) => row?.is_enabled === true);
-    expect(await watched.stop()).toEqual([]);
-  });
+  test.each(['SIGTERM', 'SIGKILL'] as const)(
+    'the stream goes on after the brain was ended by %s',
+    async (signal) => {
+      const activations = (): number => children[2]?.stderr().split('schedule.external.activate').length ?? 0;
+      const before = activations();
+      await brain.stop({ signal });
+      await brain.start();
+      const watched = watchRows(project, ['nightly', 'monthly']);
+      await waitFor(async () => (await project.agent(minted.agentId)).state === 'online', { timeout: 60_000 });
+      // At the second hello where the brain was killed over an operation whose end it had not yet stored.
+      await waitFor(() => activations() > before, {
+        timeout: 110_000,
+        what: () => children[2]?.stderr().slice(-3000) ?? '',
+      });
+      // A killed brain does not know that nobody is there: what is asked of it before it does is lost.
+      const press = async (): Promise<boolean> => {
+        await rest.press('monthly', 'disable').catch(() => undefined);
+        const isDisabled = async (): Promise<boolean> => (await rest.row('monthly'))?.is_enabled === false;
+        return waitFor(isDisabled, { timeout: 4000, interval: 200 }).then(
+          () => true,
+          () => false,
+        );
+      };
+      await waitFor(press, { timeout: 60_000, interval: 500, what: () => children[2]?.stderr().slice(-3000) ?? '' });
+      await rest.press('monthly', 'enable');
+      await rest.until('monthly', (row) => row?.is_enabled === true);
+      expect(await watched.stop()).toEqual([]);
+    },
+    240_000,
+  );
 });
