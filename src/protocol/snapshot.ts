@@ -182,16 +182,22 @@ export function withRuns(plain: ScheduleRow, figures: RunFigures): ScheduleRow {
   const { last_run_at, next_run_at, total_runs } = figures;
   total(figures);
   const row = { ...plain, last_run_at, next_run_at, total_runs };
-  const text = rowText(plain);
-  const ran = text.lastIndexOf('"last_run_at":null');
-  const next = text.lastIndexOf('"next_run_at":null');
-  const runs = text.lastIndexOf('"total_runs":0');
-  texts.set(
-    row,
-    `${text.slice(0, ran)}"last_run_at":${quoted(last_run_at)}${text.slice(ran + 18, next)}"next_run_at":${quoted(next_run_at)}${text.slice(next + 18, runs)}"total_runs":${total_runs}}`,
-  );
+  let parts = around.get(plain);
+  if (parts === undefined) {
+    const text = rowText(plain);
+    const [ran, next, runs] = ['"last_run_at":null', '"next_run_at":null', '"total_runs":0'].map((key) =>
+      text.lastIndexOf(key),
+    ) as [number, number, number];
+    parts = [text.slice(0, ran + 14), text.slice(ran + 18, next + 14), text.slice(next + 18, runs + 13)];
+    around.set(plain, parts);
+  }
+  const [head, middle, tail] = parts;
+  texts.set(row, `${head}${quoted(last_run_at)}${middle}${quoted(next_run_at)}${tail}${total_runs}}`);
   return row;
 }
+
+/** What stands before each of the figures in the text of a row without any. */
+const around = new WeakMap<ScheduleRow, readonly [string, string, string]>();
 
 const quoted = (text: string | null): string => (text === null ? 'null' : `"${text}"`);
 

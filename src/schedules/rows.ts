@@ -72,8 +72,12 @@ interface Known {
 
 function update(known: Known, { lastRunAt, nextRunAt, totalRuns }: Schedule): void {
   if (lastRunAt === known.lastRunAt && nextRunAt === known.nextRunAt && totalRuns === known.totalRuns) return;
-  const figures = { last_run_at: instant(lastRunAt), next_run_at: instant(nextRunAt), total_runs: totalRuns };
-  known.row = withRuns(known.plain, figures);
+  const { row, plain } = known;
+  known.row = withRuns(plain, {
+    last_run_at: lastRunAt === known.lastRunAt ? row.last_run_at : instant(lastRunAt),
+    next_run_at: nextRunAt === known.nextRunAt ? row.next_run_at : instant(nextRunAt),
+    total_runs: totalRuns,
+  });
   Object.assign(known, { lastRunAt, nextRunAt, totalRuns });
 }
 

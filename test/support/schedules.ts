@@ -129,6 +129,16 @@ export function operator(project: BrainProject) {
   const base = `/projects/${project.slug}/schedules`;
   const row = async (name: string): Promise<Row | undefined> =>
     (await schedulesOf(project)).find((each) => each.name === name);
+  /** A brain takes one operation of an owner at a time: waits until the one before is confirmed. */
+  const issue = async (path: string, body: object): Promise<Row> => {
+    for (const end = Date.now() + 30_000; ; await new Promise((resolve) => setTimeout(resolve, 100))) {
+      try {
+        return await project.rest.post(path, body);
+      } catch (error) {
+        if (!/awaiting confirmation/.test(String(error)) || Date.now() > end) throw error;
+      }
+    }
+  };
   const self = {
     row,
     /** The row once it is as wanted; waits for it. */
@@ -154,9 +164,9 @@ export function operator(project: BrainProject) {
         what: () => `schedules ${wanted.join(', ')}: ${found.join(', ')}`,
       });
     },
-    async press(name: string, action: 'enable' | 'disable' | 'trigger'): Promise<Row> {
+    async press(name: string, action: 'enable' | 'disable' | 'trigger'): Promise<void> {
       const { id } = (await row(name)) as Row;
-      return project.rest.post(`${base}/${id}/${action}`, {});
+      await issue(`${base}/${id}/${action}`, {});
     },
     /** Resolves with the operation when it is no longer pending. */
     async native(
@@ -167,7 +177,7 @@ export function operator(project: BrainProject) {
     ): Promise<Row> {
       const target = name === undefined ? undefined : ((await row(name)) as Row);
       const owner = target?.scheduler ?? ((await schedulesOf(project))[0] as Row).scheduler;
-      const issued = await project.rest.post(`${base}/native-operations`, {
+      const issued = await issue(`${base}/native-operations`, {
         request_id: randomUUID(),
         scheduler: owner,
         operation,
