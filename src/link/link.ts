@@ -1,3 +1,4 @@
+// One state machine, from attempt to attempt: what it hands out (sessions, window, outbox, back-off) has files of its own.
 import { performance } from 'node:perf_hooks';
 import type { JournalReading } from '../journal/reader.js';
 import type { Log } from '../log.js';
