@@ -234,9 +234,10 @@ const scenarios = {
 
   async stalledOnce(t) {
     const options = {
-      lockDuration: 200,
+      // Long enough for the second run on a busy machine, short enough for the first to lose it.
+      lockDuration: 1000,
       lockRenewTime: 60_000,
-      stalledInterval: 100,
+      stalledInterval: 300,
       maxStalledCount: 5,
       concurrency: 2,
     };
@@ -244,7 +245,7 @@ const scenarios = {
     let finished = false;
     t.worker(async () => {
       if (++runs > 1) return 'second';
-      await t.sleep(2500);
+      await t.sleep(4000);
       finished = true;
       return 'first';
     }, options);
