@@ -11,11 +11,15 @@ export function original(method: Method): Method {
   return (method as Method & { [WRAPPED]?: Method })[WRAPPED] ?? method;
 }
 
+/** What OpenTelemetry marks its wrappers with: whoever carries them is taken off by the next of its plug-ins. */
+const FOREIGN_MARKS: readonly PropertyKey[] = ['__wrapped', '__unwrap', '__original'];
+
 /** Gives a wrapper the name, length and own properties of what it stands in for, and the mark against doubles. */
 export function disguise<F extends Method>(wrapper: F, stands: Method): F {
   for (const key of Reflect.ownKeys(stands)) {
     const descriptor = Object.getOwnPropertyDescriptor(stands, key);
-    if (descriptor !== undefined && key !== 'prototype') Object.defineProperty(wrapper, key, descriptor);
+    if (descriptor === undefined || key === 'prototype' || FOREIGN_MARKS.includes(key)) continue;
+    Object.defineProperty(wrapper, key, descriptor);
   }
   return Object.defineProperty(wrapper, WRAPPED, { value: stands });
 }
