@@ -9,7 +9,7 @@ import {
   type JsonValue,
 } from '../engine.js';
 import type { Log } from '../log.js';
-import { checkParameters, checkPurge, isAllowed, type PurgeRules } from './guards.js';
+import { checkParameters, checkPurge, isAllowed, MAX_NAME, type PurgeRules } from './guards.js';
 import { checkAction, namedEngine, noEngine, resolveEngine } from './resolve.js';
 
 export interface CommandResult {
@@ -62,9 +62,14 @@ const REPEATABLE: ReadonlySet<string> = new Set([
 ]);
 /** Changes that someone reading the log wants to see without asking for detail. */
 const LOUD: ReadonlySet<string> = new Set(['purge_queue', 'restart_worker']);
+/** What a brain asks for to show schedules: nothing an operator does. */
+const SHOWING: ReadonlySet<string> = new Set(['schedule.external.activate', 'schedule.resync']);
 const CONCURRENCY = 8;
 /** The brain gives up after `timeout_seconds`; the answer has to be there before. */
 const MARGIN = 0.8;
+
+/** A fire is a task to be submitted. */
+const isOfSchedules = (action: string): boolean => action.startsWith('schedule.') && action !== 'schedule.fire';
 
 const success = (result: JsonValue): CommandResult => ({ status: 'success', result, error: null });
 
@@ -92,10 +97,9 @@ export class CommandRouter {
   handle(command: ReceivedCommand): Promise<CommandResult> {
     const { fire_id } = command.parameters;
     // An epoch of schedules ends with its connection: no later one may answer for it.
-    const bound = command.action.startsWith('schedule.') && command.action !== 'schedule.fire';
-    return this.#once(bound ? `schedule:${command.id}` : command.id, command, () =>
+    return this.#once(isOfSchedules(command.action) ? `schedule:${command.id}` : command.id, command, () =>
       // A fire that is issued again is another command, but the same occurrence.
-      typeof fire_id === 'string'
+      typeof fire_id === 'string' && fire_id.length <= MAX_NAME
         ? this.#once(`fire:${fire_id}`, command, () => this.#run(command))
         : this.#run(command),
     );
@@ -113,39 +117,61 @@ export class CommandRouter {
   }
 
   #run(command: ReceivedCommand): Promise<CommandResult> {
-    return this.#limited(() => this.execute(command));
+    return this.#limited(async () => {
+      const { result, isMissing } = await this.#attempt(command);
+      const elsewhere = isMissing ? await this.#elsewhere(command) : undefined;
+      if (elsewhere === undefined) this.#tell(command, result);
+      return elsewhere ?? result;
+    });
   }
 
-  /** Carries a command out whatever is remembered of it; `alone`: it comes from a sibling and goes to none. */
-  async execute(command: ReceivedCommand, alone = false): Promise<CommandResult> {
-    const { log, allowed, siblings } = this.#options;
-    const who = command.issuedBy ?? 'the brain';
-    let result: CommandResult;
-    try {
-      if (!isAllowed(command.action, allowed)) {
-        throw new CommandError('refused', `${command.action} is not among Z4J_ALLOW_COMMANDS of this process`);
-      }
-      checkParameters(command.parameters);
-      if (command.action.startsWith('schedule.') && command.action !== 'schedule.fire') {
-        if (this.#options.schedules === undefined)
-          throw new CommandError('unsupported', 'this process has no schedules');
-        result = success(await this.#timed(command, () => this.#options.schedules?.(command) as Promise<JsonValue>));
-      } else {
-        const found = this.#resolve(command);
-        const asked = found === undefined && !alone ? await siblings?.ask(command) : undefined;
-        if (asked !== undefined) return asked;
-        if (found === undefined) {
-          throw noEngine(this.#options.engines(), namedEngine(command.parameters, command.target), command.parameters);
-        }
-        result = success(await this.#ask(found, command));
-      }
-    } catch (cause) {
-      result = failure(cause);
-    }
-    const line = `${command.action} ${String(command.target.id ?? '')} for ${who}: ${result.error ?? 'done'}`;
-    if (LOUD.has(command.action)) log.warn(line);
-    else log.info(line);
+  /** For a sibling: carries a command out whatever is remembered of it; undefined when what it is for is not here. */
+  async executeHere(command: ReceivedCommand): Promise<CommandResult | undefined> {
+    const { result, isMissing } = await this.#attempt(command);
+    if (isMissing) return undefined;
+    this.#tell(command, result);
     return result;
+  }
+
+  async #attempt(command: ReceivedCommand): Promise<{ result: CommandResult; isMissing: boolean }> {
+    try {
+      return { result: success(await this.#carryOut(command)), isMissing: false };
+    } catch (cause) {
+      return { result: failure(cause), isMissing: cause instanceof CommandError && cause.code === 'not_found' };
+    }
+  }
+
+  #carryOut(command: ReceivedCommand): Promise<JsonValue> {
+    const { allowed, schedules, engines } = this.#options;
+    const { action, parameters, target } = command;
+    if (!isAllowed(action, allowed)) {
+      throw new CommandError('refused', `${action} is not among Z4J_ALLOW_COMMANDS of this process`);
+    }
+    checkParameters(parameters);
+    if (isOfSchedules(action)) {
+      if (schedules === undefined) throw new CommandError('unsupported', 'this process has no schedules');
+      return this.#timed(command, () => schedules(command));
+    }
+    const engine = this.#resolve(command);
+    if (engine === undefined) throw noEngine(engines(), namedEngine(parameters, target), parameters);
+    return this.#ask(engine, command);
+  }
+
+  /** The answer of a sibling; undefined when none has what the command is for. */
+  async #elsewhere(command: ReceivedCommand): Promise<CommandResult | undefined> {
+    if (isOfSchedules(command.action)) return undefined;
+    try {
+      return await this.#options.siblings?.ask(command);
+    } catch (cause) {
+      return failure(cause);
+    }
+  }
+
+  #tell({ action, target, issuedBy }: ReceivedCommand, { error }: CommandResult): void {
+    const { log } = this.#options;
+    const line = `${action} ${String(target.id ?? '')} for ${issuedBy ?? 'the brain'}: ${error ?? 'done'}`;
+    if (LOUD.has(action)) log.warn(line);
+    else log.info(line);
   }
 
   /** Whether this process has what the command is for. */

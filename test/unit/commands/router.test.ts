@@ -7,8 +7,9 @@ import {
   type ReceivedCommand,
   type RouterOptions,
 } from '../../../src/commands/router.js';
+import { siblingsOf } from '../../../src/commands/siblings.js';
 import { SAFE_COMMANDS } from '../../../src/config.js';
-import { CommandError, type Engine } from '../../../src/engine.js';
+import { CommandError, type Engine, type JsonValue } from '../../../src/engine.js';
 import { createLog } from '../../../src/log.js';
 import { purgeToken } from '../../../src/protocol/index.js';
 
@@ -129,6 +130,38 @@ describe('CommandRouter', () => {
     expect(await made.handle(command('pool_grow', { worker_name: 'h-1:mail', delta: 1 }))).toBe(answer);
   });
 
+  test('asks the siblings for what its own engine does not have, and keeps its own answer when they have it neither', async () => {
+    const answer: CommandResult = { status: 'success', result: 'by a sibling', error: null };
+    const missing = engine('bullmq', {
+      execute: async () => {
+        throw new CommandError('not_found', 'it runs in another process');
+      },
+    });
+    const cancel = command('cancel_task', { engine: 'bullmq', task_id: 'a:1' });
+    const { router: made } = router([missing], { siblings: { ask: async () => answer } });
+    expect(await made.handle(cancel)).toBe(answer);
+    const { router: alone, lines } = router([missing], { siblings: { ask: async () => undefined } });
+    expect((await alone.handle(cancel)).error).toBe('it runs in another process');
+    expect(lines).toHaveLength(1);
+    expect(await alone.executeHere(cancel)).toBeUndefined();
+  });
+
+  test('a sibling that took over and fell silent leaves the outcome open', async () => {
+    const port = {
+      siblings: () => [1, 2, 3],
+      async send(slot: number, message: JsonValue) {
+        const { ask } = message as { ask: string };
+        if (ask === 'can') return slot > 1;
+        if (slot === 2) return null;
+        throw new Error('gone');
+      },
+    };
+    const { router: made } = router([engine('bullmq')], { siblings: siblingsOf(port) });
+    const lost = await made.handle(command('pool_grow', { worker_name: 'h-1:mail', delta: 1 }));
+    expect(lost).toMatchObject({ status: 'failed', result: { indeterminate: true } });
+    expect(lost.error).toContain('slot 3');
+  });
+
   test.each([
     ['NUL in a name', { engine: 'bullmq', queue: 'a\u0000b' }],
     ['an empty name', { engine: '', queue: 'a' }],
@@ -137,12 +170,21 @@ describe('CommandRouter', () => {
     ['a negative delta', { engine: 'bullmq', delta: -5 }],
     ['a huge delta', { engine: 'bullmq', delta: 1e9 }],
     ['a rate of nonsense', { engine: 'bullmq', rate: '5 per fortnight' }],
+    ['a fire of a megabyte', { engine: 'bullmq', fire_id: 'x'.repeat(1 << 20) }],
     ['a megabyte', { engine: 'bullmq', args: ['x'.repeat(1 << 20)] }],
   ])('refuses %s before an engine sees it', async (_, parameters) => {
     let seen = 0;
     const { router: made } = router([engine('bullmq', { execute: async () => ++seen })]);
     expect((await made.handle(command('cancel_task', parameters))).status).toBe('failed');
     expect(seen).toBe(0);
+  });
+
+  test('a narrow list of commands hides no schedules', async () => {
+    const { router: made } = router([engine('bullmq')], { allowed: ['cancel_task'], schedules: async () => 'shown' });
+    for (const action of ['schedule.external.activate', 'schedule.resync']) {
+      expect((await made.handle(command(action))).result).toBe('shown');
+    }
+    expect((await made.handle(command('schedule.external.mutate'))).error).toContain('Z4J_ALLOW_COMMANDS');
   });
 
   test('polluting keys stay plain data', async () => {
