@@ -258,19 +258,23 @@ const reconcile: Handler = async (subject, { parameters }) => {
   };
 };
 
-/** The queue an operator means by the name of a task. */
-function queueOfTask(subject: Subject, name: string): string {
-  const objects = objectsOf(subject);
-  const found = [...objects].filter(([label, object]) => label === name || placeOf(object).tasks.has(name));
-  const labels = (found.length > 0 ? found : [...objects]).map(([label]) => label);
+/** The queue an operator means by the name of a task; a `fresh` task may go to the only queue there is. */
+function queueOfTask(subject: Subject, name: string, { fresh = false } = {}): string {
+  const objects = [...objectsOf(subject)];
+  const found = objects.filter(([label, object]) => label === name || placeOf(object).tasks.has(name));
+  const labels = (found.length === 0 && fresh ? objects : found).map(([label]) => label);
   if (labels.length === 1) return labels[0] as string;
-  const known = labels.join(', ') || 'none';
-  throw new CommandError('invalid', `which queue is ${name} of? Say which; ${subject.name} has: ${known}`);
+  const known = (labels.length > 0 ? labels : objects.map(([label]) => label)).join(', ') || 'none';
+  const message = `which queue is ${name} of? Say which; ${subject.name} has: ${known}`;
+  throw new CommandError(labels.length > 0 ? 'invalid' : 'not_found', message);
 }
 
 const submit: Handler = async (subject, { id: commandId, parameters }) => {
   const name = text(parameters.task_name) ?? required(parameters, 'name');
-  const { queue, label } = await queueNamed(subject, text(parameters.queue) ?? queueOfTask(subject, name));
+  const { queue, label } = await queueNamed(
+    subject,
+    text(parameters.queue) ?? queueOfTask(subject, name, { fresh: true }),
+  );
   const fire = text(parameters.fire_id);
   // The broker refuses an id it has: the same fire or command adds one job, whoever repeats it.
   const jobId = fire === undefined ? `command-${commandId}` : `fire-${fire}`;

@@ -38,7 +38,8 @@ export function isAllowed(action: string, allowed: readonly string[]): boolean {
   return allowed.some((item) => item === action || (item.endsWith('.*') && action.startsWith(item.slice(0, -1))));
 }
 
-const MAX_NAME = 500;
+/** Characters. */
+export const MAX_NAME = 500;
 
 /** Control characters, NUL among them. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for

@@ -76,5 +76,5 @@ export function noEngine(engines: readonly Engine[], name: string | undefined, p
   if (name !== undefined) return new CommandError('not_found', `no engine ${name} in this process (${here})`);
   if (queue !== undefined)
     return new CommandError('not_found', `no engine of this process knows queue ${queue} (${here})`);
-  return new CommandError('invalid', `the command names no engine (${here})`);
+  return new CommandError('not_found', `the command names no engine (${here})`);
 }

@@ -144,7 +144,7 @@ export class CommandRouter {
   #carryOut(command: ReceivedCommand): Promise<JsonValue> {
     const { allowed, schedules, engines } = this.#options;
     const { action, parameters, target } = command;
-    if (!isAllowed(action, allowed)) {
+    if (!isAllowed(action, allowed) && !SHOWING.has(action)) {
       throw new CommandError('refused', `${action} is not among Z4J_ALLOW_COMMANDS of this process`);
     }
     checkParameters(parameters);

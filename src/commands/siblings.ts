@@ -9,7 +9,7 @@ export interface SiblingPort {
 
 const ASK_MS = 2000;
 
-/** Hands a command to the one sibling of this host that has the worker or engine it is for. */
+/** Hands a command to the one sibling of this host that has what it is for. */
 export function siblingsOf(port: SiblingPort): Siblings {
   return {
     async ask(command) {
@@ -20,7 +20,7 @@ export function siblingsOf(port: SiblingPort): Siblings {
         // What becomes of it when it does not answer any more nobody knows: it is not given to a second one.
         try {
           const answer = await port.send(slot, { ...question, ask: 'command' }, command.timeoutSeconds * 1000);
-          return answer as unknown as CommandResult;
+          if (answer !== null) return answer as unknown as CommandResult;
         } catch (cause) {
           throw new CommandError('indeterminate', `the process of slot ${slot} took this over and did not answer`, {
             cause,
@@ -37,6 +37,6 @@ export async function answerSibling(message: JsonValue, router: CommandRouter): 
   const { ask, command } = (message ?? {}) as { ask?: unknown; command?: unknown };
   if (typeof command !== 'object' || command === null) return undefined;
   if (ask === 'can') return router.canAct(command as ReceivedCommand);
-  if (ask === 'command') return (await router.execute(command as ReceivedCommand, true)) as unknown as JsonValue;
+  if (ask === 'command') return ((await router.executeHere(command as ReceivedCommand)) ?? null) as JsonValue;
   return undefined;
 }
