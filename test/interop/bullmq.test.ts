@@ -49,6 +49,8 @@ describe.runIf(hasBrain()).each(['bullmq-5.81.5', 'bullmq-6.7.0'])('a worker of 
 
   test('the agent is online and of a current version', async () => {
     await waitFor(async () => (await brain.agent(agent.agentId)).state === 'online', { timeout: 20_000 });
+    // The brain writes the row of the process after that of the agent.
+    await waitFor(async () => (await brain.agentWorkers()).length > 0, { timeout: 20_000 });
     expect(await brain.agent(agent.agentId)).toMatchObject({
       version_status: 'current',
       host_name: 'warehouse',

@@ -110,6 +110,11 @@ function createRest({ url, cookie, csrf }: BrainAddress): Rest {
         await new Promise((resolve) => setTimeout(resolve, Math.min(seconds, 5) * 1000));
         continue;
       }
+      // Its one SQLite writer was busy for too long: the call was rolled back and left nothing.
+      if (response.status === 500 && text.includes('internal_error') && attempt < 4) {
+        await new Promise((resolve) => setTimeout(resolve, 500));
+        continue;
+      }
       if (!response.ok) throw new RestError(response.status, `${method} ${path}: ${response.status} ${text}`);
       return text === '' ? {} : (JSON.parse(text) as Row);
     }
