@@ -46,6 +46,7 @@ function begin(worker: ForeignWorker, job: ForeignJob): Run {
   const place = placeOf(worker);
   seenTask(place, job.name);
   const key = taskId(place.queue, job.id ?? '');
+  stalling.get(key)?.(job);
   const told = registry.told.get(key);
   // A chosen id may come again with another job; BullMQ's own do not, but schedulers return them with another time.
   if (told === undefined || (told !== job.timestamp && hasCustomId(job))) {
@@ -140,23 +141,24 @@ const refused = guard('BullMQ refusals', (job: ForeignJob, error: unknown) => {
   if (run !== undefined) run.refusal ??= error;
 });
 
+/** By task id: stalled jobs that are being read, told at once when they are picked up before that is done. */
+const stalling = new Map<string, (job: ForeignJob | undefined) => void>();
+
 const stalled = guard('BullMQ stalled jobs', (worker: ForeignWorker, id: string) => {
   if (hub.recorder === undefined) return;
   const place = placeOf(worker);
   const at = Date.now();
+  const key = taskId(place.queue, id);
   const tell = guard('BullMQ stalled jobs', (job: ForeignJob | undefined) => {
+    if (stalling.get(key) !== tell) return;
+    stalling.delete(key);
     if (job !== undefined) hub.record(putBack(place, job, at, 'stalled'));
     else {
       const data = { queue: place.queue, reason: 'stalled' };
-      hub.record({
-        kind: 'task.rejected',
-        engine: place.engine,
-        taskId: taskId(place.queue, id),
-        occurredAt: at,
-        data,
-      });
+      hub.record({ kind: 'task.rejected', engine: place.engine, taskId: key, occurredAt: at, data });
     }
   });
+  stalling.set(key, tell);
   // Only the id is known, and a row without arguments would hide those it has.
   const job = quietly(() => worker.Job?.fromId(worker, id)) ?? Promise.resolve(undefined);
   watch<ForeignJob | undefined>(job, tell, () => tell(undefined));

@@ -74,6 +74,7 @@ const CASES: readonly Case[] = [
     jobs: (_, version) => ({ 1: since(version, [5, 53, 2]) ? 's r x q(stalled) f o' : 's r x f o' }),
   },
   { scenario: 'stalledOnce', alone: true, jobs: { 1: 's r x q(stalled) x ok o' } },
+  { scenario: 'stalledAndBackAtOnce', alone: true, jobs: { 1: 's r x q(stalled) x ok o' } },
   { scenario: 'lockLost', jobs: { 1: 's r x o' } },
   { scenario: 'closedByForce', jobs: { 1: 's r x o' } },
   { scenario: 'byHand', jobs: { 1: 's r x ok', 2: 's r x f' } },

@@ -5,8 +5,31 @@ const boom = (text) => {
   throw new TypeError(text);
 };
 
-/** Locks are never renewed: a run of more than a second stalls. */
-const _STALLS = { lockDuration: 1000, lockRenewTime: 60_000, stalledInterval: 400, concurrency: 2 };
+/** The first run loses its lock, which is never renewed, and ends after the second. */
+async function stallOnce(t, prepare = () => {}) {
+  const options = {
+    // Long enough for the second run on a busy machine, short enough for the first to lose it.
+    lockDuration: 1000,
+    lockRenewTime: 60_000,
+    stalledInterval: 300,
+    maxStalledCount: 5,
+    concurrency: 2,
+  };
+  const seen = { runs: 0 };
+  let finished = false;
+  const worker = t.worker(async () => {
+    if (++seen.runs > 1) return 'second';
+    await t.sleep(4000);
+    finished = true;
+    return 'first';
+  }, options);
+  prepare(worker, seen);
+  const queue = t.queue();
+  const job = await queue.add('stalls', { n: 1 });
+  await t.state(queue, job.id, 'completed');
+  await t.until(() => finished, 'the end of the first run');
+  await t.sleep(100);
+}
 
 const scenarios = {
   async plain(t) {
@@ -232,28 +255,19 @@ const scenarios = {
     await t.sleep(100);
   },
 
-  async stalledOnce(t) {
-    const options = {
-      // Long enough for the second run on a busy machine, short enough for the first to lose it.
-      lockDuration: 1000,
-      lockRenewTime: 60_000,
-      stalledInterval: 300,
-      maxStalledCount: 5,
-      concurrency: 2,
-    };
-    let runs = 0;
-    let finished = false;
-    t.worker(async () => {
-      if (++runs > 1) return 'second';
-      await t.sleep(4000);
-      finished = true;
-      return 'first';
-    }, options);
-    const queue = t.queue();
-    const job = await queue.add('stalls', { n: 1 });
-    await t.state(queue, job.id, 'completed');
-    await t.until(() => finished, 'the end of the first run');
-    await t.sleep(100);
+  stalledOnce: (t) => stallOnce(t),
+
+  async stalledAndBackAtOnce(t) {
+    await stallOnce(t, (worker, seen) => {
+      const { Job } = worker;
+      class SlowToRead extends Job {
+        static async fromId(...args) {
+          await t.until(() => seen.runs === 2, 'the second run');
+          return Job.fromId(...args);
+        }
+      }
+      Object.defineProperty(worker, 'Job', { value: SlowToRead });
+    });
   },
 
   async lockLost(t) {
