@@ -65,16 +65,28 @@ export function agentFolder(settings: Settings, env?: Environment): string {
   return `${agentNameOf(settings)}-${hash(owner, 8)}`;
 }
 
+/** Names of workers that are remembered; every event of a run asks for one. */
+const MAX_NAMES = 1000;
+
 export function identityOf(settings: Settings, slot: number, env?: Environment): Identity {
   const agentName = agentNameOf(settings);
   const service = serviceNameOf(settings, env);
   const own = slot === 0 ? agentName : `${agentName}-${slot}`;
+  const names = new Map<string, string>();
   return {
     agentName,
     service,
     slot,
     workerId: shorten(`${service}-${agentName}-${slot}`, 120),
-    workerName: (queue) => shorten(queue === '' ? own : `${own}:${queue.replaceAll('@', '-')}`, 200),
+    workerName(queue) {
+      let name = names.get(queue);
+      if (name === undefined) {
+        name = shorten(queue === '' ? own : `${own}:${queue.replaceAll('@', '-')}`, 200);
+        if (names.size >= MAX_NAMES) names.clear();
+        names.set(queue, name);
+      }
+      return name;
+    },
     schedulerName: (engine) => shorten(`${service}-${engine}`, 40),
   };
 }

@@ -82,6 +82,7 @@ export class Redactor {
    * `repr`. `depth` is the level at which the text will stand in a larger value. Never throws.
    */
   print(value: unknown, depth = 0): string {
+    if (typeof value === 'string') return this.#text(value);
     return new Printer(this.#rules, this.#shapes).print(value, depth, false) ?? 'null';
   }
 

@@ -43,10 +43,16 @@ export function queueLabel(name: string, prefix: string | undefined): string {
  * too long ends in a hash and can be told only by who has seen it.
  */
 export function taskId(queue: string, jobId: string): string {
+  if (jobId === latest.jobId && queue === latest.queue) return latest.id;
   let id = `${queue}:${jobId}`;
   if (UNSAFE.test(id)) id = id.replace(UNSAFE_ALL, encodeURIComponent);
-  return shorten(id, MAX_ID);
+  id = shorten(id, MAX_ID);
+  latest = { queue, jobId, id };
+  return id;
 }
+
+/** Several events of one job follow each other; the same string is told apart from others by its address. */
+let latest = { queue: '', jobId: '', id: ':' };
 
 /** The job id in `id` when it is a task of `queue`; undefined otherwise, and for ids that were shortened. */
 export function jobIdOf(id: string, queue: string): string | undefined {

@@ -16,6 +16,7 @@ import type { Position } from './journal.js';
 /** Bytes read at once; what a batch pins in memory. */
 const CHUNK = 256 << 10;
 const EMPTY = Buffer.alloc(0);
+const NO_VIEW = new DataView(EMPTY.buffer);
 
 /**
  * Walks the records of one segment, a piece of the file in memory at a time. Damaged bytes are stepped over:
@@ -28,6 +29,8 @@ export class SegmentCursor {
   offset: number;
   readonly #fd: number;
   #chunk = EMPTY;
+  /** Of the chunk's memory, which begins where the chunk does. */
+  #view = NO_VIEW;
   #base = 0;
   /** Where the record at hand is in the chunk; -1: none. */
   #at = -1;
@@ -90,7 +93,7 @@ export class SegmentCursor {
     if (position === undefined || position - this.position > ahead) return false;
     if (!this.#load(offset, RECORD_HEADER + lengthAt(this.#chunk, at))) return false;
     at = offset - this.#base;
-    if (!isIntact(this.#chunk, at)) return false;
+    if (!isIntact(this.#view, at)) return false;
     this.#at = at;
     this.position = position;
     this.offset = offset;
@@ -123,6 +126,7 @@ export class SegmentCursor {
     const read = fs.readSync(this.#fd, chunk, 0, chunk.length, offset);
     if (read < length) return false;
     this.#chunk = chunk.subarray(0, read);
+    this.#view = new DataView(chunk.buffer);
     this.#base = offset;
     return true;
   }

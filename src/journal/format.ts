@@ -1,4 +1,5 @@
 import { crc32 } from 'node:zlib';
+import { checksum } from './checksum.js';
 import type { Position } from './journal.js';
 import { KINDS, UNKNOWN_KIND } from './losses.js';
 
@@ -6,7 +7,7 @@ import { KINDS, UNKNOWN_KIND } from './losses.js';
  * A segment is a file `<position of its first record, 16 digits>.seg`: a header, then records without gaps.
  *
  *   header   crc32 of what follows · 'z4j1' · start · skipped · firstAt · lastAt · sealed · count per kind
- *   record   crc32 of what follows · length · low half of the position · task · time (48 bits) · kind · 0xa5 · text
+ *   record   checksum of what follows · length · low half of the position · task · time (48 bits) · kind · 0xa5 · text
  *
  * Little-endian; positions and times as doubles in the header. Marker and position let a reader find the next record
  * behind damaged bytes and know how many it missed.
@@ -97,7 +98,7 @@ export function encodeRecord(
   view.setUint16(at + 20, time / 2 ** 32, true);
   view.setUint8(at + 22, kind);
   view.setUint8(at + MARKER_AT, MARKER);
-  view.setUint32(at, crc32(bytes.subarray(at + 4, end)), true);
+  view.setUint32(at, checksum(view, at + 4, end), true);
   return end;
 }
 
@@ -117,7 +118,7 @@ export function isPlausible(bytes: Buffer, at: number): boolean {
   return bytes[at + MARKER_AT] === MARKER && lengthAt(bytes, at) <= MAX_TEXT;
 }
 
-/** Whether a whole, undamaged record is at `at`, all of it in `bytes`. */
-export function isIntact(bytes: Buffer, at: number): boolean {
-  return bytes.readUInt32LE(at) === crc32(bytes.subarray(at + 4, at + RECORD_HEADER + lengthAt(bytes, at)));
+/** Whether a whole, undamaged record is at `at`, all of it in `view`. */
+export function isIntact(view: DataView, at: number): boolean {
+  return view.getUint32(at, true) === checksum(view, at + 4, at + RECORD_HEADER + view.getUint32(at + 4, true));
 }

@@ -87,7 +87,6 @@ describe('the text of an event', () => {
     expect(EVENT_KINDS[(metas[0] as RecordMeta).kind]).toBe('task.received');
     expect(dispatcher.counts).toEqual({
       recorded: 1,
-      bytes: Buffer.byteLength(texts[0] as string),
       dropped: 0,
       pending: 0,
     });
@@ -275,6 +274,5 @@ test('works with a real journal; flush has it written', async () => {
   await dispatcher.flush();
   const batch = journal.read(0, { records: 100, bytes: 1 << 20 });
   expect(batch?.records.map((record) => JSON.parse(record.toString()).data.i)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
-  expect(batch?.bytes).toBe(dispatcher.counts.bytes);
   journal.close();
 });
