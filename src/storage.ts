@@ -112,6 +112,9 @@ const MEMORY_BYTES = 64 << 20;
 /** Per second, where another thread reads what this one is about to block on; a host with more events has short turns. */
 const EAGER_WRITES = 200;
 
+/** Commands remembered without a disk: a brain repeats one within a minute. */
+const MEMORY_COMMANDS = 1000;
+
 function memoryResults(): Results<CommandResult> {
   const known = new Map<string, 'running' | CommandResult>();
   return {
@@ -120,7 +123,15 @@ function memoryResults(): Results<CommandResult> {
       if (before === undefined) known.set(key, 'running');
       return before ?? 'new';
     },
-    finish: (key, result) => void known.set(key, result),
+    finish(key, result) {
+      known.set(key, result);
+      if (known.size <= MEMORY_COMMANDS) return;
+      for (const [oldest, what] of known) {
+        if (what === 'running') continue;
+        known.delete(oldest);
+        break;
+      }
+    },
     unsent: () => [],
     interrupted: () => [],
     sent() {},
