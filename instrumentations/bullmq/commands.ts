@@ -10,7 +10,7 @@ import { exceptionText } from '../common.js';
 import type { ForeignJob } from './foreign.js';
 import { jobOf, type Located, locate, objectsOf, queueNamed, type Subject } from './locate.js';
 import { payload, priorityLabel, priorityNumber, revoked, taskId } from './map.js';
-import { depthOf, type OperableQueue, stateOf } from './operable.js';
+import { depthOf, inOnePiece, type OperableQueue, stateOf } from './operable.js';
 import { liveOf, placeOf, type Run } from './registry.js';
 import { cancelConsumer, grow, limitWorkers, restart, resume, shrink, wake, workersNamed } from './workers.js';
 
@@ -222,20 +222,25 @@ const purge: Handler = async (subject, { parameters }, context) => {
   const { queue, label } = await queueNamed(subject, required(parameters, 'queue'));
   const before = await depthOf(queue);
   context.allowPurge(label, before);
-  const ids = await queue.getRanges(['wait', 'paused', 'prioritized'], 0, -1);
-  await queue.drain(false);
-  const after = await depthOf(queue);
+  // The broker empties what it has just listed: what came in between would be gone without a word, and what ran in
+  // between would be told as purged.
+  const [ids] = await inOnePiece(queue, () =>
+    Promise.all([queue.getRanges(['wait', 'paused', 'prioritized'], 0, -1), queue.drain(false)]),
+  );
   const place = placeOf(queue);
+  let purged = 0;
   for (let at = 0; at < ids.length; at += CHUNK) {
     const chunk = ids.slice(at, at + CHUNK);
-    // What a worker took in between lives on.
+    // The next runs of schedules are spared.
     const states = await Promise.all(chunk.map((id) => stateOf(queue, id)));
-    chunk.forEach((id, index) => {
-      if (states[index] === 'unknown') hub.record(revoked(place, id, undefined, Date.now(), 'purged'));
-    });
+    for (const [index, id] of chunk.entries()) {
+      if (states[index] !== 'unknown') continue;
+      purged += 1;
+      hub.record(revoked(place, id, undefined, Date.now(), 'purged'));
+    }
     await context.yield();
   }
-  return { queue: label, purged: Math.max(before - after, 0), depth_before: before };
+  return { queue: label, purged, depth_before: before };
 };
 
 const STATES: { readonly [state: string]: string } = {

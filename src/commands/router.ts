@@ -86,6 +86,8 @@ export const INTERRUPTED = failure(
 /** Executes commands: each once, with an answer for every one, a few at a time. */
 export class CommandRouter {
   readonly #options: RouterOptions;
+  /** By key: commands that are being carried out. */
+  readonly #underWay = new Map<string, Promise<CommandResult>>();
   #running = 0;
   readonly #waiting: (() => void)[] = [];
 
@@ -105,13 +107,26 @@ export class CommandRouter {
     );
   }
 
-  async #once(key: string, { action }: ReceivedCommand, run: () => Promise<CommandResult>): Promise<CommandResult> {
+  /** One that comes again while it is carried out has the same answer: a brain believes the first it gets. */
+  #once(key: string, command: ReceivedCommand, run: () => Promise<CommandResult>): Promise<CommandResult> {
+    let result = this.#underWay.get(key);
+    if (result === undefined) {
+      result = this.#remembered(key, command, run).finally(() => this.#underWay.delete(key));
+      this.#underWay.set(key, result);
+    }
+    return result;
+  }
+
+  async #remembered(
+    key: string,
+    { action }: ReceivedCommand,
+    run: () => Promise<CommandResult>,
+  ): Promise<CommandResult> {
     const { memory } = this.#options;
     const known = memory.begin(key);
     if (typeof known === 'object') return known;
-    if (known === 'running')
-      return failure(new CommandError('conflict', 'the same command is being carried out already'));
-    const result = known === 'interrupted' && !REPEATABLE.has(action) ? INTERRUPTED : await run();
+    const isOpen = known === 'running' || (known === 'interrupted' && !REPEATABLE.has(action));
+    const result = isOpen ? INTERRUPTED : await run();
     memory.finish(key, result);
     return result;
   }

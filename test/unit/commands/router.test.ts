@@ -93,6 +93,32 @@ describe('CommandRouter', () => {
     expect((await made.handle(command('schedule.fire', { engine: 'bullmq', fire_id: 'f' }))).result).toBe(1);
   });
 
+  test('what comes again while it is carried out has the same answer, and is carried out once', async () => {
+    let end: (value: JsonValue) => void = () => {};
+    let runs = 0;
+    const slow = engine('bullmq', {
+      execute: () => {
+        runs += 1;
+        return new Promise((resolve) => {
+          end = resolve;
+        });
+      },
+    });
+    const { router: made } = router([slow]);
+    const cancel = command('cancel_task', { engine: 'bullmq' });
+    const fire = { engine: 'bullmq', fire_id: 'f' };
+    for (const [one, other] of [
+      [cancel, cancel],
+      [command('schedule.fire', fire), command('schedule.fire', fire)],
+    ] as const) {
+      const answers = Promise.all([made.handle(one), made.handle(other)]);
+      await Promise.resolve();
+      end('done');
+      expect(await answers).toEqual([1, 2].map(() => ({ status: 'success', result: 'done', error: null })));
+    }
+    expect(runs).toBe(2);
+  });
+
   test('what a dead process began is indeterminate, unless it may be repeated', async () => {
     const remembered = memory();
     const { router: made } = router([engine('bullmq')], { memory: remembered });
