@@ -3,6 +3,7 @@ import { type StubBrain, stubBrain } from '../../src/testing/index.js';
 import { hasBrain, startBrain } from '../support/brain.js';
 import { type Child, runChild } from '../support/child.js';
 import { waitFor } from '../support/net.js';
+import { operator } from '../support/schedules.js';
 import { target } from '../support/targets.mjs';
 
 let library: string;
@@ -77,16 +78,19 @@ describe('a host that blocks its event loop', () => {
   });
 });
 
-/** A brain takes an agent for offline that was silent for 30 s, and looks every 10 s. */
+/** A brain takes an agent for offline that was silent for 30 s, and looks every 10 s. With a length of one's own, to the end. */
+const LIVE_BLOCK_MS = Number(process.env.BLOCK_SECONDS ?? 60) * 1000;
+
 test.runIf(hasBrain())('a live brain sees the difference', async () => {
   const brain = await startBrain();
   try {
     const project = await brain.project('thread');
     const work = `${HELPERS}
-      process.once('SIGUSR2', () => {
-        run('before');
+      createTask('0 0 1 1 *', () => say('triggered'), { name: 'report-' + process.env.Z4J_THREAD });
+      process.once('SIGUSR2', async () => {
+        await run('before');
         say('blocks');
-        block(60_000);
+        block(${LIVE_BLOCK_MS});
         say('free');
       });
       setInterval(() => undefined, 1000);
@@ -109,10 +113,19 @@ test.runIf(hasBrain())('a live brain sees the difference', async () => {
         timeout: 30_000,
         interval: 500,
       });
+      await operator(project).until('report-1', (row) => row !== undefined);
       for (const { child } of hosts) child.kill('SIGUSR2');
-      await waitFor(async () => (await states())[0] === 'offline', { timeout: 58_000, interval: 1000 });
+      await waitFor(async () => (await states())[0] === 'offline', { timeout: LIVE_BLOCK_MS - 5000, interval: 1000 });
       expect(await states()).toEqual(['offline', 'online']);
+      // The other one's is in its journal still.
+      const told = (await project.tasks()).filter(({ name }) => name === 'before');
+      expect(told).toMatchObject([{ engine: 'node-cron', state: 'success', result: 'before' }]);
+      const refused = await operator(project).native('trigger', 'report-1');
+      expect(JSON.stringify(refused)).toMatch(/host thread busy since \d{4}-/);
       expect(hosts[1]?.child.stdout()).not.toContain('free');
+      if (process.env.BLOCK_SECONDS === undefined) return;
+      await hosts[1]?.child.printed('free', LIVE_BLOCK_MS);
+      expect(await states()).toEqual(['offline', 'online']);
     } finally {
       for (const { child } of hosts) await child[Symbol.asyncDispose]();
     }
