@@ -117,7 +117,11 @@ const deadLetters: Handler = async (subject, { parameters }, context) => {
   const only = text(parameters.queue);
   const labels = only === undefined ? [...objectsOf(subject).keys()].sort() : [only];
   const limit = Math.min(Math.max(Math.trunc(Number(parameters.limit ?? 100)) || 100, 1), MAX_PAGE);
-  const start = Math.max(Math.trunc(Number(parameters.cursor ?? 0)) || 0, 0);
+  const cursor = parameters.cursor ?? '0';
+  if (typeof cursor !== 'string' || !/^\d{1,9}$/.test(cursor)) {
+    throw new CommandError('invalid', 'Expected `cursor` to be what the page before said, or nothing');
+  }
+  const start = Number(cursor);
   if (labels.length > 1 && start > MAX_MERGED) {
     throw new CommandError('refused', `more than ${MAX_MERGED} dead letters of all queues: ask for one queue`);
   }

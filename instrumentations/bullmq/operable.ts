@@ -41,8 +41,20 @@ export async function operable(object: ForeignQueueBase, name = object.name): Pr
     ours.set(name, queue);
     const forget = (): unknown => ours.delete(name);
     queue.then((built) => built ?? forget(), forget);
+    forgetOldest(ours);
   }
   return queue;
+}
+
+/** Queues that are not live here, which only commands name. */
+const MAX_MADE = 1000;
+
+/** It leaves the connection as it is: that is not its own. */
+function forgetOldest(ours: Map<string, Promise<OperableQueue | undefined>>): void {
+  const [oldest] = ours;
+  if (ours.size <= MAX_MADE || oldest === undefined) return;
+  ours.delete(oldest[0]);
+  oldest[1].then((queue) => (queue as { close?(): Promise<void> } | undefined)?.close?.()).catch(() => {});
 }
 
 async function build(object: ForeignQueueBase, name: string): Promise<OperableQueue | undefined> {

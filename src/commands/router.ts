@@ -162,7 +162,7 @@ export class CommandRouter {
     if (!isAllowed(action, allowed) && !SHOWING.has(action)) {
       throw new CommandError('refused', `${action} is not among Z4J_ALLOW_COMMANDS of this process`);
     }
-    checkParameters(parameters);
+    checkParameters(action, parameters);
     if (isOfSchedules(action)) {
       if (schedules === undefined) throw new CommandError('unsupported', 'this process has no schedules');
       return this.#timed(command, () => schedules(command));
