@@ -62,12 +62,17 @@ async function main(): Promise<number> {
   return command.run(values, words);
 }
 
-main().then(
-  (code) => {
-    process.exitCode = code;
-  },
-  (error: Error) => {
-    process.stderr.write(`z4j-bare: ${error.message}\n`);
-    process.exitCode = 2;
-  },
-);
+// Sockets of the agent keep no process alive: without this a command would end before its answer.
+const alive = setInterval(() => {}, 1 << 30);
+
+main()
+  .then(
+    (code) => {
+      process.exitCode = code;
+    },
+    (error: Error) => {
+      process.stderr.write(`z4j-bare: ${error.message}\n`);
+      process.exitCode = 2;
+    },
+  )
+  .finally(() => clearInterval(alive));
