@@ -44,6 +44,19 @@ const WORKER_ACTIONS: readonly Action[] = [
   'restart_worker',
 ];
 const NAMESPACE = /^[A-Za-z0-9_-]{1,33}$/;
+type Commands = typeof import('./commands.js');
+
+let commands: Promise<Commands> | undefined;
+
+/** Once: each `import()` may ask the thread of the loaders anew, which is slower than the broker. */
+function loadCommands(): Promise<Commands> {
+  commands ??= import('./commands.js').catch((cause: unknown) => {
+    commands = undefined;
+    throw cause;
+  });
+  return commands;
+}
+
 const EVIDENCE_EVERY = 12 * 60 * 60 * 1000;
 
 /**
@@ -131,7 +144,7 @@ export class BullMQEngine implements Engine {
 
   /** BullMQ's part of a command loads with the first one. */
   async execute(command: Command, context: CommandContext): Promise<JsonValue> {
-    const { execute } = await import('./commands.js');
+    const { execute } = await loadCommands();
     const subject = { name: this.name, workerName: (queue: string) => this.#host?.workerName(queue) };
     return quietly(() => execute(subject, command, context));
   }
