@@ -219,9 +219,11 @@ const scenarios = {
 
   async consumer(t) {
     let runs = 0;
-    t.worker(async () => ++runs);
+    const worker = t.worker(async () => ++runs);
     const queue = t.queue();
-    await t.state(queue, (await queue.add('one', {})).id, 'completed');
+    const ended = new Promise((resolve) => worker.once('completed', resolve));
+    await queue.add('one', {});
+    await ended;
     const name = { worker_name: `test:${t.q}`, queue: t.q };
     const cancelled = await t.command('cancel_consumer', name);
     await t.sleep(300);
