@@ -49,6 +49,8 @@ export class Agent {
   readonly settings: Settings;
   /** Where the agent says what it has to say. */
   readonly log: Log;
+  /** The sentence about what is missing to connect. */
+  readonly #missing: string | undefined;
   readonly #redactor: Redactor;
   readonly #dispatcher: Dispatcher;
   readonly #engines = new Map<string, Engine>();
@@ -60,6 +62,7 @@ export class Agent {
   #starting: Promise<this> | undefined;
   #stopping: Promise<void> | undefined;
   #gathering: NodeJS.Timeout | undefined;
+  #onStop: (() => void) | undefined;
 
   /** Called once, shortly after the first live engine of a listening agent. */
   onFirstEngine: (() => void) | undefined;
@@ -69,7 +72,9 @@ export class Agent {
     const { settings, problems } = readConfiguration(options);
     this.settings = settings;
     this.log = createLog({ level: settings.logLevel, format: settings.logFormat });
-    for (const problem of problems) this.log.warn(problem);
+    this.#missing = missingSetting(settings, problems);
+    // That one is told by whoever starts this agent.
+    for (const problem of problems) if (problem !== this.#missing) this.log.warn(problem);
     this.#redactor = new Redactor({
       extraKeyPatterns: settings.redactionExtraKeyPatterns,
       extraValuePatterns: settings.redactionExtraValuePatterns,
@@ -113,6 +118,7 @@ export class Agent {
       throw new AgentError('state', `an engine named ${engine.name} is registered already; give this one a namespace`);
     }
     this.#engines.set(engine.name, engine);
+    if (this.settings.disabled) return this;
     hub.engines.set(engine.name, engine);
     const { scheduler } = engine;
     if (scheduler?.onDefined !== undefined) {
@@ -129,7 +135,7 @@ export class Agent {
    * Throws an `AgentError` when a setting is missing, or another agent of this thread captures already.
    */
   listen(): this {
-    if (this.#state !== 'new') return this;
+    if (this.#state !== 'new' || this.settings.disabled) return this;
     this.#checkSettings();
     if (hub.recorder !== undefined) {
       throw new AgentError(
@@ -157,15 +163,23 @@ export class Agent {
     return this;
   }
 
-  /** Connects and goes on trying; resolves when what was captured can be kept. Rejects with an `AgentError`. */
+  /**
+   * Connects and goes on trying; resolves when what was captured can be kept. Rejects with an `AgentError`. Does nothing
+   * where the agent is disabled.
+   */
   start(): Promise<this> {
     this.#starting ??= quietly(() => this.#start());
     return this.#starting;
   }
 
-  /** Resolves after SIGTERM or SIGINT and a clean goodbye. */
+  /** Resolves after SIGTERM or SIGINT and a clean goodbye, or after a `stop()` by somebody else. */
   async runForever(): Promise<void> {
     await this.start();
+    if (this.#stopping === undefined) await this.#toldToStop();
+    await this.stop();
+  }
+
+  async #toldToStop(): Promise<void> {
     await new Promise<void>((resolve) => {
       // Nothing else may be there to keep the process alive.
       const alive = setInterval(() => {}, 1 << 30);
@@ -175,14 +189,15 @@ export class Agent {
         process.off('SIGINT', done);
         resolve();
       };
+      this.#onStop = done;
       process.on('SIGTERM', done);
       process.on('SIGINT', done);
     });
-    await this.stop();
   }
 
   /** Says goodbye: what was captured is sent, acknowledged or left in the journal. Never rejects. */
   stop(timeoutMs: number = LEAVE_MS): Promise<void> {
+    this.#onStop?.();
     this.#stopping ??= quietly(() => this.#stop(timeoutMs));
     return this.#stopping;
   }
@@ -207,8 +222,7 @@ export class Agent {
   }
 
   #checkSettings(): Buffer {
-    const missing = missingSetting(this.settings);
-    if (missing !== undefined) throw new AgentError('settings', missing);
+    if (this.#missing !== undefined) throw new AgentError('settings', this.#missing);
     try {
       brainAddress(this.settings.brainUrl, { allowPlain: this.settings.allowInsecure });
     } catch (cause) {
@@ -223,6 +237,7 @@ export class Agent {
 
   async #start(): Promise<this> {
     const { settings } = this;
+    if (settings.disabled) return this;
     const secret = this.#checkSettings();
     this.listen();
     const [{ AgentLink }, identity] = await Promise.all([import('./agent-link.js'), this.#open()]);

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { splitPatterns } from './patterns.js';
 
 /** Everything a user can turn. Names are those of the `Agent` options; the environment variable stands in the table. */
 export interface Settings {
@@ -58,6 +59,12 @@ interface Setting<T> {
 export class SettingError extends Error {
   override readonly name = 'SettingError';
   readonly code = 'Z4J_SETTING';
+  /** What of a list can be used: a wrong item takes no other with it. */
+  readonly usable: readonly string[] | undefined;
+  constructor(message: string, usable?: readonly string[]) {
+    super(message);
+    this.usable = usable;
+  }
 }
 
 const expected = (what: string, value: unknown): SettingError =>
@@ -135,19 +142,27 @@ const list: Kind<readonly string[]> = {
 };
 
 const patterns: Kind<readonly string[]> = {
-  parse: (value) => patterns.check(list.parse(value)),
+  parse: (value) => patterns.check(splitPatterns(value)),
   check(value) {
     const items = list.check(value);
+    const wrong = new Map<string, string>();
     for (const item of items) {
       try {
         new RegExp(item, 'i');
       } catch (cause) {
-        throw new SettingError(`to be regular expressions, got \`${item}\`: ${(cause as Error).message}`);
+        wrong.set(item, (cause as Error).message);
       }
+    }
+    const usable = items.filter((item) => !wrong.has(item));
+    for (const [item, why] of wrong) {
+      throw new SettingError(`to be regular expressions, got \`${item}\`: ${why}`, usable);
     }
     return items;
   },
 };
+
+/** Goes into a header of HTTP. */
+const token = text('printable characters without blanks', (value) => /^[!-~]*$/.test(value));
 
 /** Commands that neither end processes nor need supervision; a purge is guarded by its token. */
 export const SAFE_COMMANDS = [
@@ -169,12 +184,27 @@ export const SAFE_COMMANDS = [
   'schedule.*',
 ] as const;
 
+const actions: Kind<readonly string[]> = {
+  parse: (value) => actions.check(list.parse(value)),
+  check(value) {
+    const items = list.check(value);
+    const isKnown = (item: string): boolean =>
+      item === 'none' || item.startsWith('schedule.') || (SAFE_COMMANDS as readonly string[]).includes(item);
+    const wrong = items.find((item) => !isKnown(item));
+    if (wrong === undefined) return items;
+    throw new SettingError(
+      `to be \`none\` or some of ${SAFE_COMMANDS.join(', ')}, got \`${wrong}\``,
+      items.filter(isKnown),
+    );
+  },
+};
+
 type Table = { readonly [K in keyof Settings]: Setting<Settings[K]> };
 
 /** The one table of everything that can be turned. */
 export const SETTINGS: Table = {
   token: {
-    ...text(),
+    ...token,
     env: 'Z4J_TOKEN',
     fallback: '',
     shown: 'none: the agent does nothing',
@@ -233,7 +263,12 @@ export const SETTINGS: Table = {
     shown: 'none',
     help: 'Comma list of the libraries to leave alone; wins over the enabled ones',
   },
-  disabled: { ...boolean, env: 'Z4J_DISABLED', fallback: false, help: 'As if there were no token' },
+  disabled: {
+    ...boolean,
+    env: 'Z4J_DISABLED',
+    fallback: false,
+    help: 'Switches the agent off: it observes nothing and connects to nothing',
+  },
   home: {
     ...text(),
     env: 'Z4J_HOME',
@@ -311,7 +346,7 @@ export const SETTINGS: Table = {
     help: 'Comma list of regular expressions; texts that contain a match are redacted',
   },
   allowCommands: {
-    ...list,
+    ...actions,
     env: 'Z4J_ALLOW_COMMANDS',
     fallback: SAFE_COMMANDS,
     shown: 'all; none of them ends a process',
@@ -344,9 +379,15 @@ export const SETTINGS: Table = {
   logFormat: { ...choice('text', 'json'), env: 'Z4J_LOG_FORMAT', fallback: 'text', help: 'Shape of those lines' },
 };
 
-function problemOf({ env, secret, fallback, shown }: Setting<unknown>, { message }: SettingError): string {
-  const found = secret ? message.replace(/`.*?`/, '`…`') : message.replace(/ \(string\)$/, '');
-  return `Expected ${env} ${found}; ${fallback === '' ? 'it is ignored' : `using ${shown ?? String(fallback)}`}`;
+/** Whoever reads a log or an error is not to read a secret. */
+const saidOf = ({ secret }: Setting<unknown>, { message }: SettingError): string =>
+  secret ? message.replace(/`.*`/s, '`…`') : message;
+
+function problemOf(setting: Setting<unknown>, cause: SettingError): string {
+  const { env, fallback, shown } = setting;
+  const found = saidOf(setting, cause).replace(/ \(string\)$/, '');
+  const using = cause.usable === undefined ? (shown ?? String(fallback)) : cause.usable.join(', ') || 'none';
+  return `Expected ${env} ${found}; ${fallback === '' ? 'it is ignored' : `using ${using}`}`;
 }
 
 export interface Configuration {
@@ -361,8 +402,9 @@ export type Environment = { readonly [name: string]: string | undefined };
 function splitConnectionUrl(settings: Settings): void {
   if (!/^(https?|wss?):\/\//i.test(settings.token)) return;
   const url = new URL(settings.token);
+  if (url.username === '') throw new SettingError('to hold a token');
   const project = url.pathname.replace(/^\/+|\/+$/g, '');
-  settings.token = decodeURIComponent(url.username);
+  settings.token = token.check(decodeURIComponent(url.username));
   if (url.password !== '') settings.hmacSecret = decodeURIComponent(url.password);
   if (project !== '') settings.projectId = decodeURIComponent(project);
   settings.brainUrl = `${url.protocol}//${url.host}`;
@@ -397,9 +439,9 @@ export function readConfiguration(options: AgentOptions = {}, env: Environment =
       }
     } catch (cause) {
       if (!(cause instanceof SettingError)) throw cause;
-      if (option !== undefined) throw new SettingError(`Expected \`${key}\` ${cause.message}`);
+      if (option !== undefined) throw new SettingError(`Expected \`${key}\` ${saidOf(setting, cause)}`);
       problems.push(problemOf(setting, cause));
-      settings[key] = setting.fallback;
+      settings[key] = cause.usable ?? setting.fallback;
     }
   }
   const result = settings as unknown as Settings;
@@ -412,8 +454,17 @@ export function readConfiguration(options: AgentOptions = {}, env: Environment =
   return { settings: result, problems };
 }
 
-/** What keeps the agent from connecting, one sentence with the remedy; undefined when nothing does. */
-export function missingSetting({ token, hmacSecret, brainUrl }: Settings): string | undefined {
+/**
+ * What keeps the agent from connecting, one sentence with the remedy; undefined when nothing does. One of `problems`
+ * where that is why something is missing.
+ */
+export function missingSetting(
+  { token, hmacSecret, brainUrl }: Settings,
+  problems: readonly string[] = [],
+): string | undefined {
+  const problem = (env: string): string | undefined => problems.find((text) => text.startsWith(`Expected ${env} `));
+  if (token === '' && problem('Z4J_TOKEN')) return problem('Z4J_TOKEN');
+  if (hmacSecret === '' && problem('Z4J_HMAC_SECRET')) return problem('Z4J_HMAC_SECRET');
   if (token === '')
     return 'Z4J_TOKEN is not set: mint an agent in the dashboard (Agents, New agent) and pass its token';
   if (brainUrl === '')

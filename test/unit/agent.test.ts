@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
@@ -183,6 +183,35 @@ describe.each([{ thread: false }, { thread: true }])('Agent, in a thread of its 
     await expect(start({ brainUrl: 'http://brain.example' })).rejects.toThrow('https://brain.example');
     await expect(start({ hmacSecret: 'short' })).rejects.toThrow('Z4J_HMAC_SECRET');
     await expect(start({ hmacSecret: 'short' })).rejects.toBeInstanceOf(AgentError);
+    vi.stubEnv('Z4J_TOKEN_FILE', join(home, 'absent'));
+    const { token: _, ...rest } = options();
+    const written = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+    await expect(new Agent(rest).start()).rejects.toThrow('Z4J_TOKEN_FILE): ENOENT');
+    // One line about one cause: the error is the one.
+    expect(written).not.toHaveBeenCalled();
+    written.mockRestore();
+    vi.unstubAllEnvs();
+  });
+
+  test('a disabled agent does nothing, whatever else is set', async () => {
+    const engine = new FakeEngine('bullmq');
+    const agent = await new Agent({ ...options(), disabled: true, token: '' }).registerEngine(engine).start();
+    expect(agent.state).toBe('new');
+    expect([hub.recorder, engine.host, hub.engines.size, readdirSync(home)]).toEqual([undefined, undefined, 0, []]);
+    await agent.stop();
+    expect(stub.hellos).toHaveLength(0);
+  });
+
+  test('runForever ends with a stop by somebody else', async () => {
+    const signals = () => process.listenerCount('SIGTERM') + process.listenerCount('SIGINT');
+    const before = signals();
+    const agent = new Agent(options());
+    const forever = agent.runForever();
+    await stub.until(() => stub.connections === 1 && signals() > before);
+    await agent.stop();
+    await forever;
+    expect([agent.state, signals()]).toEqual(['stopped', before]);
+    await agent.runForever();
   });
 
   test('refuses a second agent and a second engine of one name', () => {

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { missingSetting, readConfiguration, SETTINGS, SettingError, type Settings } from '../../src/config.js';
+import { splitPatterns } from '../../src/patterns.js';
 
 describe('readConfiguration', () => {
   test('takes the defaults of the table from an empty environment', () => {
@@ -28,7 +29,8 @@ describe('readConfiguration', () => {
     ['Z4J_SAMPLE_SUCCESS', '1.5'],
     ['Z4J_MAX_PAYLOAD_BYTES', '9999'],
     ['Z4J_LOG_LEVEL', 'loud'],
-    ['Z4J_REDACTION_EXTRA_KEY_PATTERNS', 'ok,(open'],
+    ['Z4J_TOKEN', 'two words'],
+    ['Z4J_REDACTION_EXTRA_KEY_PATTERNS', '(open'],
     ['Z4J_WORKER_ROLE', 'x'.repeat(33)],
   ])('nonsense in %s is one problem that names it, and the default', (name, value) => {
     const { settings, problems } = readConfiguration({}, { [name]: value });
@@ -36,6 +38,40 @@ describe('readConfiguration', () => {
     expect(problems[0]).toContain(name);
     const [key] = Object.entries(SETTINGS).find(([, setting]) => setting.env === name) ?? [];
     expect(settings[key as keyof Settings]).toEqual(SETTINGS[key as keyof Settings].fallback);
+  });
+
+  test.each([
+    ['Z4J_REDACTION_EXTRA_KEY_PATTERNS', 'iban,(open', ['iban'], '`(open`'],
+    ['Z4J_REDACTION_EXTRA_VALUE_PATTERNS', '*,\\d{9}', ['\\d{9}'], '`*`'],
+    ['Z4J_ALLOW_COMMANDS', 'cancel_task, fly, schedule.*', ['cancel_task', 'schedule.*'], '`fly`'],
+    ['Z4J_ALLOW_COMMANDS', '*', [], 'using none'],
+  ])('what can be used of %s stays in force: %s', (name, value, usable, said) => {
+    const { settings, problems } = readConfiguration({}, { [name]: value });
+    expect(problems).toEqual([expect.stringContaining(said)]);
+    const [key] = Object.entries(SETTINGS).find(([, setting]) => setting.env === name) ?? [];
+    expect(settings[key as keyof Settings]).toEqual(usable);
+  });
+
+  test.each([
+    ['a,b', ['a', 'b']],
+    [' iban , \\d{2,4}-\\d+ ', ['iban', '\\d{2,4}-\\d+']],
+    ['[,(]x,(a,b),c\\(,d', ['[,(]x', '(a,b)', 'c\\(', 'd']],
+    ['ok,(open', ['ok', '(open']],
+    [',,', []],
+  ])('a comma inside of a regular expression splits no list: %s', (list, items) => {
+    expect(splitPatterns(list)).toEqual(items);
+  });
+
+  test('a secret that cannot be used is in no message', () => {
+    const secret = 'hunter2\nhunter2`hunter2';
+    const { settings, problems } = readConfiguration({}, { Z4J_TOKEN: secret });
+    expect(settings.token).toBe('');
+    expect(problems).toEqual([expect.stringContaining('Z4J_TOKEN')]);
+    expect(missingSetting(settings, problems)).toBe(problems[0]);
+    const thrown = (): unknown => readConfiguration({ token: secret }, {});
+    expect(thrown).toThrow('Expected `token` to be printable characters without blanks, got `…`');
+    expect(String(problems)).not.toContain('hunter2');
+    expect(thrown).not.toThrow('hunter2');
   });
 
   test('nonsense in an option throws and says what was expected', () => {
@@ -54,6 +90,18 @@ describe('readConfiguration', () => {
       projectId: 'mail',
     });
     expect(missingSetting(settings)).toBeUndefined();
+  });
+
+  test.each([
+    'https://',
+    'https://brain.example/mail',
+    'https://a%ZZ:b@brain.example',
+    'https://a%20b:c@brain.example',
+  ])('a connection URL that cannot be used is one problem, and no token: %s', (url) => {
+    const { settings, problems } = readConfiguration({}, { Z4J_TOKEN: url });
+    expect(settings.token).toBe('');
+    expect(problems).toEqual([expect.stringContaining('or a URL `https://<token>:<hmac secret>@')]);
+    expect(missingSetting(settings, problems)).toBe(problems[0]);
   });
 
   test('reads secrets from files, and never shows them', () => {
