@@ -12,5 +12,5 @@ export { HelloBuilder, type HelloOptions } from './hello.js';
 export type { Journal, JournalBatch, Losses, Position, RecordMeta } from './journal/journal.js';
 export { type MemoryJournalOptions, memoryJournal } from './journal/memory.js';
 export { InstrumentError, type InstrumentOptions, instrument } from './loading/instrument.js';
-export { REDACTED, Redactor, type RedactorOptions } from './redactor.js';
+export { REDACTED, Redactor, RedactorError, type RedactorOptions } from './redactor.js';
 export { VERSION } from './version.js';

@@ -116,6 +116,15 @@ describe('an application that installed it', () => {
     }
   });
 
+  test('requires every entry from CommonJS, the start file excepted', async () => {
+    for (const entry of await entries()) {
+      if (entry.endsWith('/vitest') || entry.endsWith('/register')) continue;
+      const flags = ['--input-type=commonjs', '-e', `console.log(Object.keys(require('${entry}')).length > 0)`];
+      const { code, stdout, stderr } = await run(process.execPath, flags, consumer);
+      expect({ code, stdout }, stderr).toEqual({ code: 0, stdout: 'true\n' });
+    }
+  });
+
   test('runs under --import without a trace', async () => {
     const plain = await run(process.execPath, ['-e', 'console.log(1)'], consumer);
     for (const env of [{}, { Z4J_TOKEN: 't', Z4J_HMAC_SECRET: Buffer.alloc(32).toString('base64url') }]) {
