@@ -5,12 +5,12 @@ import { type Engine, hub, type JsonValue, type TargetReport } from './engine.js
 import { LEAVE_MS, leaveWithProcess } from './exit.js';
 import { type Identity, identityOf } from './identity.js';
 import type { LinkStats } from './link/index.js';
-import { quietly } from './link/quiet.js';
 import { brainAddress } from './link/url.js';
 import { isObserving, observe } from './loading/observe.js';
 import { selection } from './loading/selection.js';
 import { createLog, type Log } from './log.js';
 import { decodeSecret } from './protocol/index.js';
+import { quietly } from './quiet.js';
 import { Redactor } from './redactor.js';
 import { lasting } from './schedules/overrides.js';
 import { memoryStorage, openStorage, type Storage, sharedTexts } from './storage.js';

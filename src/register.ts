@@ -1,11 +1,11 @@
 import { createRequire } from 'node:module';
 import type { TaskEvent } from './engine.js';
 import { hub } from './hub.js';
-// Has to load before the host enters an asynchronous context of its own.
-import './link/quiet.js';
 import { observe } from './loading/observe.js';
 import { selection } from './loading/selection.js';
 import { createLog, type Log, type LogLevel } from './log.js';
+// Has to load before the host enters an asynchronous context of its own.
+import './quiet.js';
 
 const { env } = process;
 

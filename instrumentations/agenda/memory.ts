@@ -1,4 +1,4 @@
-import type { SchedulesMemory } from '../../src/engine.js';
+import { quietly, type SchedulesMemory } from '../../src/engine.js';
 import type { ForeignAgenda } from './foreign.js';
 import type { Store } from './store.js';
 
@@ -11,19 +11,21 @@ export const isOurs = (name: unknown): boolean => typeof name === 'string' && na
 export function memoryIn(agenda: ForeignAgenda, store: Store, owner: string): SchedulesMemory {
   const name = `${PREFIX}${owner}`;
   return {
-    async load() {
-      const text = ((await store.named(name))?.data as { text?: unknown } | undefined)?.text;
-      return typeof text === 'string' ? text : undefined;
-    },
-    async save(text) {
-      const known = await store.named(name);
-      if (known !== undefined) {
-        await store.write(known, { data: { text } });
-        return;
-      }
-      const job = agenda.create(name, { text });
-      Object.assign(job.attrs, { type: 'single', disabled: true, nextRunAt: null });
-      await job.save();
-    },
+    load: () =>
+      quietly(async () => {
+        const text = ((await store.named(name))?.data as { text?: unknown } | undefined)?.text;
+        return typeof text === 'string' ? text : undefined;
+      }),
+    save: (text) =>
+      quietly(async () => {
+        const known = await store.named(name);
+        if (known !== undefined) {
+          await store.write(known, { data: { text } });
+          return;
+        }
+        const job = agenda.create(name, { text });
+        Object.assign(job.attrs, { type: 'single', disabled: true, nextRunAt: null });
+        await job.save();
+      }),
   };
 }

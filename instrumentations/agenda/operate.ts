@@ -1,5 +1,6 @@
 import {
   type Action,
+  asHost,
   type Command,
   type CommandContext,
   CommandError,
@@ -8,6 +9,7 @@ import {
   type Inventory,
   type JsonObject,
   type JsonValue,
+  quietly,
   type Scheduler,
 } from '../../src/engine.js';
 import * as control from './control.js';
@@ -115,7 +117,11 @@ export class AgendaEngine implements EngineScope {
     for (const listener of this.#listeners) listener();
   }
 
-  execute({ action, parameters }: Command, context: CommandContext): Promise<JsonValue> {
+  execute(command: Command, context: CommandContext): Promise<JsonValue> {
+    return quietly(() => this.#execute(command, context));
+  }
+
+  #execute({ action, parameters }: Command, context: CommandContext): Promise<JsonValue> {
     switch (action) {
       case 'submit_task':
         return control.submit(this, parameters);
@@ -176,7 +182,7 @@ export class AgendaEngine implements EngineScope {
       const counts = new Map<string, number>();
       for (const agenda of started) {
         const own = names.filter((name) => name in definitionsOf(agenda));
-        const depths = (await storeOf(agenda)?.depths(own)) ?? {};
+        const depths = (await quietly(() => storeOf(agenda)?.depths(own))) ?? {};
         for (const name of own) counts.set(name, Math.max(counts.get(name) ?? 0, depths[name] ?? 0));
       }
       if (!signal.aborted) this.#depths = Object.fromEntries(counts);
@@ -204,7 +210,7 @@ export class AgendaEngine implements EngineScope {
     agenda.maxConcurrency(after);
     if (agenda.jobProcessor !== undefined) {
       agenda.jobProcessor.maxConcurrency = after;
-      agenda.jobProcessor.jobProcessing?.();
+      asHost(() => agenda.jobProcessor?.jobProcessing?.());
     }
     return { worker_name: worker_name ?? null, concurrency_before: before, concurrency: after };
   }

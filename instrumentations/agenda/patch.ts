@@ -1,4 +1,4 @@
-import { type EnginePatch, hub } from '../../src/engine.js';
+import { asHost, type EnginePatch, hub, isQuiet } from '../../src/engine.js';
 import { type CurrentRun, currentRun, guard, type Method, wrap } from '../common.js';
 import type { Attrs, ForeignAgenda, ForeignId, ForeignJob } from './foreign.js';
 import { taskId } from './map.js';
@@ -40,25 +40,27 @@ const named = guard(
 const end = guard('the runs of Agenda', observe.endRun);
 
 function watchedRun(stands: Method): Method {
-  return function (this: unknown, ...args) {
+  return function run(this: unknown, ...args): unknown {
+    // What an operator added may run at once, in the middle of our call.
+    if (isQuiet()) return asHost(() => Reflect.apply(run, this, args));
     const job = this as ForeignJob;
     const id = String(job.attrs?._id);
     // Only 6 looks whether the job is still there before it runs it.
     if (registry.cancelled.delete(id)) return Promise.resolve(job);
     const earlier = before(job);
-    const run = earlier && begin(job, earlier);
-    if (run === undefined || earlier === undefined) return Reflect.apply(stands, this, args);
+    const begun = earlier && begin(job, earlier);
+    if (begun === undefined || earlier === undefined) return Reflect.apply(stands, this, args);
     const current = { taskId: '', rootId: '' };
     const result = currentRun.run(current, () => Reflect.apply(stands, this, args));
-    named(run, earlier, current);
+    named(begun, earlier, current);
     if (!(result instanceof Promise)) return result;
     return result.then(
       (value) => {
-        end(run, undefined);
+        end(begun, undefined);
         return value;
       },
       (error) => {
-        end(run, error);
+        end(begun, error);
         throw error;
       },
     );

@@ -2,6 +2,7 @@
 import {
   CommandError,
   type JsonValue,
+  quietly,
   type Schedule,
   type ScheduleDefinition,
   type Scheduler,
@@ -116,17 +117,18 @@ export function schedulerOf(engine: EngineScope, listeners: Set<() => void>): Sc
   };
   return {
     operations: ['create', 'update', 'delete', 'enable', 'disable', 'trigger_now'],
-    list,
+    list: () => quietly(list),
     serves: () => startedOf(engine).length > 0,
-    update,
-    delete: remove,
-    create: (definition) => create(engine, definition),
+    update: (name, definition) => quietly(() => update(name, definition)),
+    delete: (name) => quietly(() => remove(name)),
+    create: (definition) => quietly(() => create(engine, definition)),
     /** A job of its own: the plan stays as it is, and it runs while the schedule is disabled too. */
-    async trigger(name): Promise<JsonValue> {
-      const { agenda, attrs } = await find(engine, name);
-      const job = await agenda.now(attrs.name, attrs.data);
-      return { task_id: idOf(job.attrs) ?? '', engine: engine.name, schedule: name };
-    },
+    trigger: (name) =>
+      quietly(async (): Promise<JsonValue> => {
+        const { agenda, attrs } = await find(engine, name);
+        const job = await agenda.now(attrs.name, attrs.data);
+        return { task_id: idOf(job.attrs) ?? '', engine: engine.name, schedule: name };
+      }),
     onChange(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);
@@ -142,9 +144,6 @@ export function schedulerOf(engine: EngineScope, listeners: Set<() => void>): Sc
       const store = agenda && storeOf(agenda);
       return agenda && store && memoryIn(agenda, store, owner);
     },
-    async applyOverride(name, { deleted, ...override }) {
-      if (deleted) await remove(name);
-      else await update(name, override);
-    },
+    applyOverride: (name, { deleted, ...override }) => quietly(() => (deleted ? remove(name) : update(name, override))),
   };
 }

@@ -1,5 +1,5 @@
 import { performance } from 'node:perf_hooks';
-import { hub } from '../../src/engine.js';
+import { hub, quietly } from '../../src/engine.js';
 import { guard, traceIds, wrap } from '../common.js';
 import type { ForeignJob, ForeignQueueBase, ForeignWorker } from './foreign.js';
 import {
@@ -18,7 +18,6 @@ import {
   taskId,
 } from './map.js';
 import { ignore, observe, watch } from './observe.js';
-import { quietly } from './quiet.js';
 import { engineOf, type LiveWorker, placeOf, type Run, registry, seenLive, seenTask, seenWorker } from './registry.js';
 
 const { runs } = registry;

@@ -8,11 +8,11 @@ import {
   hub,
   type Inventory,
   type JsonValue,
+  quietly,
   type WorkerDetails,
 } from '../../src/engine.js';
 import { taskId } from './map.js';
 import { depthOf, operable } from './operable.js';
-import { quietly } from './quiet.js';
 import { addEngine, type LiveWorker, liveOf, placeOf, registry } from './registry.js';
 import { BullMQScheduler } from './scheduler.js';
 

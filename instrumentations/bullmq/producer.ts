@@ -1,9 +1,8 @@
-import { hub } from '../../src/engine.js';
+import { hub, quietly } from '../../src/engine.js';
 import { guard, traceIds, wrap } from '../common.js';
 import type { FlowNode, ForeignJob, ForeignQueueBase } from './foreign.js';
 import { deduplicationId, hasCustomId, type Lineage, received, revoked, sent, taskId } from './map.js';
 import { observe, watch } from './observe.js';
-import { quietly } from './quiet.js';
 import { engineOf, type LivePlace, placeOf, registry, seenTask } from './registry.js';
 
 /** Jobs whose addition was told: a scheduler's method may return what `Job.create` made. */

@@ -2,6 +2,7 @@ import {
   CommandError,
   hub,
   type JsonValue,
+  quietly,
   type Schedule,
   type ScheduleDefinition,
   type ScheduleOperation,
@@ -12,7 +13,6 @@ import { exceptionText, shorten } from '../common.js';
 import type { ForeignQueueBase } from './foreign.js';
 import { payload, priorityLabel, revoked, schedulerKey, taskId } from './map.js';
 import { type OperableQueue, operable } from './operable.js';
-import { quietly } from './quiet.js';
 import { liveOf, placeOf } from './registry.js';
 
 /** How a job scheduler repeats: milliseconds, or a cron text. */

@@ -1,4 +1,4 @@
-import { CommandError, type JsonObject, type JsonValue } from '../../src/engine.js';
+import { asHost, CommandError, type JsonObject, type JsonValue } from '../../src/engine.js';
 import type { ForeignWorker } from './foreign.js';
 import type { Subject } from './locate.js';
 import { type LiveWorker, liveOf, placeOf, registry } from './registry.js';
@@ -110,9 +110,7 @@ export function cancelConsumer(workers: readonly LiveWorker[], parameters: JsonO
   for (const live of workers) {
     running += live.active.size;
     registry.held.add(live.worker);
-    operable(live)
-      .pause()
-      .catch(() => {});
+    asHost(() => operable(live).pause()).catch(() => {});
   }
   return { queue, paused: workers.length, running };
 }
@@ -122,14 +120,15 @@ export async function resume(workers: readonly LiveWorker[], parameters: JsonObj
   const paused = workers.map(operable).filter((worker) => worker.isPaused());
   for (const worker of paused) {
     registry.held.delete(worker);
-    await worker.resume();
+    await asHost(() => worker.resume());
   }
   return paused.length > 0 ? { queue, resumed: paused.length } : { queue, noop: true, reason: 'it was not paused' };
 }
 
 /**
  * Closes a worker when its jobs have ended and puts an equal one in its place. The application goes on with the object
- * it has: its listeners move along, and closing, pausing or resuming it reaches the new one.
+ * it has: its listeners move along, and closing, pausing or resuming it reaches the new one. What the new one does is the
+ * host's, in its traces too.
  */
 async function renew(worker: OperableWorker): Promise<void> {
   const { name, opts, processFn, backendFactory } = worker;
@@ -159,6 +158,6 @@ async function renew(worker: OperableWorker): Promise<void> {
 
 export async function restart(workers: readonly LiveWorker[]): Promise<JsonValue> {
   const running = workers.reduce((sum, { active }) => sum + active.size, 0);
-  await Promise.all(workers.map((live) => renew(operable(live))));
+  await Promise.all(workers.map((live) => asHost(() => renew(operable(live)))));
   return { restarted: workers.length, waited_for: running };
 }

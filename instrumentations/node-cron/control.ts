@@ -1,5 +1,11 @@
 /** What an operator may do to a schedule, on every version that can do it. */
-import { CommandError, type JsonObject, type ScheduleDefinition, type ScheduleOverride } from '../../src/engine.js';
+import {
+  asHost,
+  CommandError,
+  type JsonObject,
+  type ScheduleDefinition,
+  type ScheduleOverride,
+} from '../../src/engine.js';
 import { exceptionText } from '../common.js';
 import { problem } from './expressions.js';
 import {
@@ -21,7 +27,8 @@ import { changed, dropWaiting, type Entry, type Run, registry } from './registry
 async function asOperator(act: () => Promise<void>): Promise<void> {
   registry.cause = 'operator';
   try {
-    await act();
+    // Timers that start here run the host's functions.
+    await asHost(act);
   } finally {
     registry.cause = 'code';
   }
@@ -149,7 +156,8 @@ export async function createSchedule(definition: ScheduleDefinition): Promise<st
   checkPlan(known, expression, timezone);
   registry.creating = known.taskName;
   try {
-    known.copy.schedule(expression, known.handler, { name, ...(timezone === undefined ? {} : { timezone }) });
+    const options = { name, ...(timezone === undefined ? {} : { timezone }) };
+    asHost(() => known.copy.schedule(expression, known.handler, options));
   } catch (cause) {
     throw new CommandError('failed', `node-cron refused the schedule: ${exceptionText(cause)}`, { cause });
   } finally {
@@ -212,7 +220,7 @@ export async function trigger(entry: Entry): Promise<JsonObject> {
       reject(new CommandError('failed', `${name} could not be run: ${exceptionText(cause)}`, { cause }));
     };
     try {
-      ask(entry, fail);
+      asHost(() => ask(entry, fail));
     } catch (cause) {
       fail(cause);
     }

@@ -4,6 +4,7 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { JsonValue } from '../engine.js';
+import { quietly } from '../quiet.js';
 import { closeQuietly, removeFile } from './disk.js';
 import { errnoOf, JournalError } from './errors.js';
 
@@ -156,7 +157,7 @@ export async function reach(
 
 function dial(path: string): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const socket = connect(path);
+    const socket = quietly(() => connect(path));
     socket.unref();
     socket.once('error', reject);
     socket.once('connect', () => {

@@ -1,4 +1,5 @@
 import { Agent, request } from 'node:http';
+import { quietly } from '../quiet.js';
 import { LinkError } from './errors.js';
 import { type Environment, openSocket } from './socket.js';
 
@@ -42,13 +43,15 @@ export class HttpClient {
         clearTimeout(timer);
         reject(cause instanceof LinkError ? cause : new LinkError('lost', String(cause), { cause }));
       };
-      const outgoing = request({
-        method,
-        host: url.hostname,
-        path: url.pathname + url.search,
-        agent: this.#agent,
-        headers: { ...headers, host: url.host, ...(body === undefined ? {} : { 'content-length': body.length }) },
-      });
+      const outgoing = quietly(() =>
+        request({
+          method,
+          host: url.hostname,
+          path: url.pathname + url.search,
+          agent: this.#agent,
+          headers: { ...headers, host: url.host, ...(body === undefined ? {} : { 'content-length': body.length }) },
+        }),
+      );
       const timer = setTimeout(
         () => outgoing.destroy(new LinkError('lost', `the brain did not answer within ${timeoutMs} ms`)),
         timeoutMs,

@@ -4,5 +4,4 @@ export { Link } from './link.js';
 export type * from './link-types.js';
 export type { CommandAnswer } from './outbox.js';
 export type { Selection, Standing } from './outflow.js';
-export { quietly } from './quiet.js';
 export { type BrainAddress, brainAddress, isLoopback } from './url.js';

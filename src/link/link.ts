@@ -3,6 +3,7 @@ import { performance } from 'node:perf_hooks';
 import type { JournalReading } from '../journal/reader.js';
 import type { Log } from '../log.js';
 import { type CloseReaction, closeCode, type HelloPayload } from '../protocol/index.js';
+import { quietly } from '../quiet.js';
 import { advice, FATAL_SKEW_MS, skewAdvice } from './advice.js';
 import { Backoff } from './backoff.js';
 import type {
@@ -19,7 +20,6 @@ import { LongPollSession } from './longpoll-session.js';
 import { type CommandAnswer, Outbox } from './outbox.js';
 import { Outflow } from './outflow.js';
 import { Pulse } from './pulse.js';
-import { quietly } from './quiet.js';
 import { readCommand, type Session, type SessionContext, type SessionEnd } from './session.js';
 import { UploadLimit } from './upload-limit.js';
 import { type BrainAddress, brainAddress } from './url.js';

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { connect as connectTcp, type Socket } from 'node:net';
 import * as tls from 'node:tls';
+import { quietly } from '../quiet.js';
 import { LinkError } from './errors.js';
 import { proxyFor } from './proxy.js';
 
@@ -70,7 +71,11 @@ interface Target {
 }
 
 function connect({ host, port }: Target): Opening {
-  return opening(connectTcp({ host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: 30_000 }), 'connect');
+  const options = { host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: 30_000 };
+  return opening(
+    quietly(() => connectTcp(options)),
+    'connect',
+  );
 }
 
 function connectTls({ host, port, ca }: Target, tunnel?: Socket): Opening {
@@ -82,7 +87,7 @@ function connectTls({ host, port, ca }: Target, tunnel?: Socket): Opening {
     ...(ca === undefined ? {} : { ca: [...ca] }),
     ...(tunnel === undefined ? {} : { socket: tunnel }),
   };
-  const socket = tls.connect(options);
+  const socket = quietly(() => tls.connect(options));
   socket.setNoDelay(true);
   return opening(socket, 'secureConnect');
 }

@@ -1,5 +1,6 @@
 import type { createConnection, Socket } from 'node:net';
 import { WebSocket } from 'ws';
+import { quietly } from '../quiet.js';
 import { isLoopback } from './url.js';
 
 /** How long the other side may take to answer a close, in milliseconds. */
@@ -7,7 +8,7 @@ const CLOSE_MS = 2000;
 
 /** Asks for WebSocket over a connected socket. Messages above `maxInbound` bytes end the connection. */
 export function upgrade(socket: Socket, url: URL, token: string, maxInbound: number): WebSocket {
-  return new WebSocket(url, {
+  const options = {
     createConnection: (() => socket) as typeof createConnection,
     headers: { authorization: `Bearer ${token}` },
     perMessageDeflate: false,
@@ -15,7 +16,8 @@ export function upgrade(socket: Socket, url: URL, token: string, maxInbound: num
     ...(needsMask(url) ? {} : { generateMask: (mask: Buffer) => void mask.fill(0) }),
     // Not in the types yet; its timer is not unref'ed.
     ...({ closeTimeout: CLOSE_MS } as object),
-  });
+  };
+  return quietly(() => new WebSocket(url, options));
 }
 
 /**

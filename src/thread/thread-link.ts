@@ -10,9 +10,9 @@ import {
   type LinkSession,
   type LinkStats,
   type PortCommand,
-  quietly,
   type Reply,
 } from '../link/index.js';
+import { quietly } from '../quiet.js';
 import { ENTRY } from './entry.js';
 import {
   claim,

@@ -4,7 +4,12 @@ export const MAIN = { bullmq: '5.81.5', ioredis: '5', agenda: '6.2.6', 'node-cro
 /** Folders of libraries, by the name a cell calls them. */
 export const FIXTURES = {
   main: MAIN,
-  opentelemetry: { '@opentelemetry/auto-instrumentations-node': '0.82.0', '@opentelemetry/api': '1.10.0', ...MAIN },
+  opentelemetry: {
+    '@opentelemetry/auto-instrumentations-node': '0.82.0',
+    '@opentelemetry/api': '1.10.0',
+    '@agendajs/redis-backend': '3.0.7',
+    ...MAIN,
+  },
   sentry: { '@sentry/node': '11.12.0', ...MAIN },
   datadog: { 'dd-trace': '6.21.0', ...MAIN },
   iitm: { 'import-in-the-middle': '3.6.0', 'require-in-the-middle': '8.0.1', ...MAIN },
