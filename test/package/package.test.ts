@@ -79,6 +79,21 @@ describe('the tarball', () => {
     expect(missing).toEqual([]);
   });
 
+  test('names every file to bundlers that is imported for what it does', async () => {
+    const installed = join(consumer, 'node_modules/@z4j/bare');
+    const { sideEffects } = JSON.parse(await readFile(join(installed, 'package.json'), 'utf8'));
+    const imported = new Set<string>();
+    for (const { path } of packed.files) {
+      if (!path.endsWith('.js')) continue;
+      const text = await readFile(join(installed, path), 'utf8');
+      for (const [, specifier = ''] of text.matchAll(/^import '(\.[^']+)'/gm)) {
+        imported.add(`./${posix.join(dirname(path), specifier)}`);
+      }
+    }
+    expect(imported.size).toBeGreaterThan(0);
+    expect([...imported].filter((path) => !sideEffects.includes(path))).toEqual([]);
+  });
+
   test('has no fault that publint finds', async () => {
     const { code, stdout, stderr } = await run(
       bin('publint'),
