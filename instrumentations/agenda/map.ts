@@ -16,13 +16,16 @@ export interface Lineage {
 }
 
 const MAX_ID = 200;
+const UNSAFE = /[/\s]/;
+const UNSAFE_ALL = /[/\s]/g;
 
 /**
  * The job's `_id`; of a job that recurs, each execution is a task of its own, named after the instant that the library
  * itself stores before the handler is called.
  */
 export function taskId(attrs: Attrs, lastRunAt: number | undefined = timeOf(attrs.lastRunAt)): string {
-  const id = shorten((idOf(attrs) ?? '').replace(/[/\s]/g, '_'), MAX_ID - 20);
+  const key = idOf(attrs) ?? '';
+  const id = shorten(UNSAFE.test(key) ? key.replace(UNSAFE_ALL, '_') : key, MAX_ID - 20);
   return isRecurring(attrs) && lastRunAt !== undefined ? `${id}:${lastRunAt}` : id;
 }
 
@@ -83,6 +86,8 @@ export function sent(engine: string, attrs: Attrs, at: number, lineage: Lineage,
 }
 
 const NOBODY: Lineage = {};
+const NO_ARGS: readonly unknown[] = [];
+const NO_KWARGS = {};
 
 /** The row that shows a job with its arguments. */
 export function received(
@@ -97,8 +102,8 @@ export function received(
     task_name: attrs.name,
     queue: attrs.name,
     priority: priorityLabel(attrs.priority),
-    args: attrs.data == null ? [] : [attrs.data],
-    kwargs: {},
+    args: attrs.data == null ? NO_ARGS : [attrs.data],
+    kwargs: NO_KWARGS,
     eta: eta(attrs, at),
     parent_task_id: lineage.parent,
     root_task_id: lineage.root,

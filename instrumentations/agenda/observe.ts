@@ -142,15 +142,15 @@ export function beginRun(job: ForeignJob, earlier: Before): Run {
 
 /** `lastRunAt` is set now: the run has its name. */
 export function nameRun(run: Run, earlier: Before): void {
-  const { job } = run;
-  const { attrs } = job;
+  const { attrs } = run.job;
   const key = idOf(attrs) ?? '';
-  const startedAt = timeOf(attrs.lastRunAt) ?? Date.now();
   const others = registry.active.get(key);
-  Object.assign(run, { id: taskId(attrs, startedAt), startedAt, lockExpired: others !== undefined });
+  run.startedAt = timeOf(attrs.lastRunAt) ?? Date.now();
+  run.id = taskId(attrs, run.startedAt);
+  run.lockExpired = others !== undefined;
   if (others === undefined) {
     lost(run, earlier);
-    registry.active.set(key, new Set([run]));
+    registry.active.set(key, [run]);
     return;
   }
   for (const other of others) {
@@ -158,7 +158,7 @@ export function nameRun(run: Run, earlier: Before): void {
     if (other.recurring || other.over) continue;
     finish(other, { kind: 'retry', error: Object.assign(new Error(EXPIRED), { stack: undefined }), at: undefined });
   }
-  others.add(run);
+  others.push(run);
 }
 
 /** The document says that somebody began and nobody finished, and it is nobody here. */
@@ -178,7 +178,9 @@ export function onStart(job: ForeignJob): void {
   run.begun = true;
   const id = idOf(job.attrs) ?? '';
   // 3–5 may run a job before they have answered its save.
-  for (const [other, facts] of under) if (idOf(other.attrs) === id) saved(other, facts);
+  if (under.size > 0 && !registry.told.has(id)) {
+    for (const [other, facts] of under) if (idOf(other.attrs) === id) saved(other, facts);
+  }
   registry.pending.delete(id);
   if (run.recurring) registry.counts.set(id, (registry.counts.get(id) ?? 0) + 1);
   if (hub.recorder === undefined) return;
@@ -237,11 +239,16 @@ export function onComplete(job: ForeignJob): void {
 export function endRun(run: Run, cause: unknown): void {
   const key = idOf(run.job.attrs) ?? '';
   const others = registry.active.get(key);
-  others?.delete(run);
-  if (others?.size === 0) registry.active.delete(key);
+  const index = others?.indexOf(run) ?? -1;
+  if (index !== -1 && others?.length === 1) registry.active.delete(key);
+  else if (index !== -1) others?.splice(index, 1);
   // A listener that throws keeps Agenda from saying `complete`.
   if (run.failure !== undefined && !run.over) onComplete(run.job);
-  if (run.over) return;
+  if (run.over) {
+    // Of a failed run it may still be asked whether it was saved again.
+    if (run.failure === undefined && registry.runs.get(run.job) === run) registry.runs.delete(run.job);
+    return;
+  }
   if (!run.begun) {
     // Else the database was away: the job stays locked and runs later.
     if (/does not exist/.test(String(cause))) finish(run, { kind: 'revoked', reason: 'removed before it could start' });
@@ -261,8 +268,19 @@ export function onCancel(job: ForeignJob, error: unknown): void {
   finish(run, run.recurring ? { kind: 'failure', error } : { kind: 'retry', error, at: undefined });
 }
 
-/** Jobs that were removed by their ids, of which this process knows that they had not begun. */
-export function onRemoved(agenda: ForeignAgenda, ids: readonly string[]): void {
+/** A job of this process that has no plan: removing it changes no schedule. */
+function isOneShot(id: string): boolean {
+  if (registry.schedules.has(id)) return false;
+  const runs = registry.active.get(id);
+  return runs === undefined ? registry.pending.has(id) : runs.every(({ recurring }) => !recurring);
+}
+
+/**
+ * Jobs that were removed by their ids, of which this process knows that they had not begun. Returns whether one of
+ * them may have been a schedule: most are jobs that the library removes when they are done.
+ */
+export function onRemoved(agenda: ForeignAgenda, ids: readonly string[]): boolean {
+  const schedules = ids.length === 0 || !ids.every(isOneShot);
   for (const id of ids) {
     registry.schedules.delete(id);
     const attrs = registry.pending.get(id);
@@ -272,4 +290,5 @@ export function onRemoved(agenda: ForeignAgenda, ids: readonly string[]): void {
       hub.record(revoked(engineOf(agenda).name, attrs, taskId(attrs), Date.now(), 'removed by its application'));
     }
   }
+  return schedules;
 }

@@ -34,7 +34,8 @@ const named = guard(
   'the runs of Agenda',
   (run: Run, earlier: observe.Before, current: { taskId: string; rootId: string }) => {
     observe.nameRun(run, earlier);
-    Object.assign(current, { taskId: run.id, rootId: run.id });
+    current.taskId = run.id;
+    current.rootId = run.id;
   },
 );
 const end = guard('the runs of Agenda', observe.endRun);
@@ -44,9 +45,8 @@ function watchedRun(stands: Method): Method {
     // What an operator added may run at once, in the middle of our call.
     if (isQuiet()) return asHost(() => Reflect.apply(run, this, args));
     const job = this as ForeignJob;
-    const id = String(job.attrs?._id);
     // Only 6 looks whether the job is still there before it runs it.
-    if (registry.cancelled.delete(id)) return Promise.resolve(job);
+    if (registry.cancelled.delete(String(job.attrs?._id))) return Promise.resolve(job);
     const earlier = before(job);
     const begun = earlier && begin(job, earlier);
     if (begun === undefined || earlier === undefined) return Reflect.apply(stands, this, args);
@@ -108,9 +108,12 @@ function watchedSave(stands: Method): Method {
 
 const isJob = (value: unknown): value is ForeignJob => typeof value === 'object' && value !== null && 'attrs' in value;
 
+const TELLING: ReadonlySet<unknown> = new Set(['start', 'success', 'fail', 'retry', 'complete']);
+
+/** `args` as given to `emit`: the event is the first of them. */
 const told = guard('the events of Agenda', (event: unknown, args: readonly unknown[]) => {
   // Events of other processes that the library repeats here end in `true`, and carry no job.
-  const job = event === 'fail' || event === 'retry exhausted' ? args[1] : args[0];
+  const job = event === 'fail' ? args[2] : args[1];
   if (!isJob(job)) return;
   switch (event) {
     case 'start':
@@ -120,10 +123,10 @@ const told = guard('the events of Agenda', (event: unknown, args: readonly unkno
       observe.onSuccess(job);
       break;
     case 'fail':
-      observe.onFail(job, args[0]);
+      observe.onFail(job, args[1]);
       break;
     case 'retry':
-      observe.onRetry(job, args[1] as { nextRunAt?: Date } | undefined);
+      observe.onRetry(job, args[2] as { nextRunAt?: Date } | undefined);
       break;
     case 'complete':
       observe.onComplete(job);
@@ -132,8 +135,8 @@ const told = guard('the events of Agenda', (event: unknown, args: readonly unkno
 
 function watchedEmit(stands: Method): Method {
   return function (this: unknown, ...args) {
-    const [event, ...rest] = args;
-    if (typeof event === 'string' && !event.includes(':') && rest.at(-1) !== true) told(event, rest);
+    // The second name of each event, `start:<job>`, tells nothing more.
+    if (TELLING.has(args[0]) && args.at(-1) !== true) told(args[0], args);
     return Reflect.apply(stands, this, args);
   };
 }
@@ -178,8 +181,7 @@ const schedulesTouched = guard(
   (agenda: unknown, args: readonly unknown[], count: unknown) => {
     if (count === 0) return;
     const ids = idsOf(args[0]);
-    observe.onRemoved(agenda as ForeignAgenda, ids);
-    engineOf(agenda as ForeignAgenda).schedulesChanged();
+    if (observe.onRemoved(agenda as ForeignAgenda, ids)) engineOf(agenda as ForeignAgenda).schedulesChanged();
   },
 );
 

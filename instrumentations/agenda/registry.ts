@@ -7,7 +7,10 @@ import type { RunFacts } from './map.js';
 /** One execution of a job in this process. */
 export interface Run extends RunFacts {
   readonly job: ForeignJob;
-  readonly startedAt: number;
+  /** These three are known when the library has named the run. */
+  id: string;
+  startedAt: number;
+  lockExpired: boolean;
   /** Set with `start`; without, the run ended before its handler was called. */
   begun: boolean;
   over: boolean;
@@ -35,7 +38,7 @@ interface Registry {
   version: string | undefined;
   readonly runs: WeakMap<ForeignJob, Run>;
   /** Runs under way, by job. */
-  readonly active: Map<string, Set<Run>>;
+  readonly active: Map<string, Run[]>;
   /** Jobs whose arguments this process has told. */
   readonly told: Recent<true>;
   /** Jobs this process has saved that have not begun here. */
@@ -84,8 +87,12 @@ globals[KEY] ??= {
 export const registry: Registry = globals[KEY];
 
 export function engineOf(agenda: ForeignAgenda): EngineScope {
-  const own = registry.engines.find((engine) => engine.agenda === agenda);
-  const general = own ?? registry.engines.find((engine) => engine.agenda === undefined) ?? registry.makeDefault?.();
+  let general: EngineScope | undefined;
+  for (const engine of registry.engines) {
+    if (engine.agenda === agenda) return engine;
+    if (engine.agenda === undefined) general ??= engine;
+  }
+  general ??= registry.makeDefault?.();
   if (general === undefined) throw new TypeError('no engine for this agenda');
   return general;
 }
@@ -114,7 +121,7 @@ export function lockLifetimeOf(agenda: ForeignAgenda, name: string): number {
   return definitionsOf(agenda)[name]?.lockLifetime ?? 600_000;
 }
 
-export function activeOf(attrs: Attrs): ReadonlySet<Run> | undefined {
+export function activeOf(attrs: Attrs): readonly Run[] | undefined {
   return registry.active.get(idOf(attrs) ?? '');
 }
 

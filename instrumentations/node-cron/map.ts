@@ -20,11 +20,14 @@ function event(kind: EventKind, run: RunFacts, at: number, data: EventData, here
   return { kind, engine: ENGINE, taskId: run.id, occurredAt: at, data, workerOf: here ? '' : undefined };
 }
 
+const NO_ARGS: readonly unknown[] = [];
+const NO_KWARGS = {};
+
 // Literals with all keys, here and below: spreads would cost more than all the rest of an event.
 /** A run came due, or was asked for. */
 export function received(run: RunFacts, at: number): TaskEvent {
   const { taskName, schedule, reason, scheduledFor } = run;
-  const data = { task_name: taskName, schedule, args: [], kwargs: {}, reason, scheduled_for: scheduledFor };
+  const data = { task_name: taskName, schedule, args: NO_ARGS, kwargs: NO_KWARGS, reason, scheduled_for: scheduledFor };
   return event('task.received', run, at, data, false);
 }
 

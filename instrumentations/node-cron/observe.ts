@@ -23,13 +23,15 @@ import {
  */
 const root = new AsyncResource('z4j.node-cron');
 
-const inRoot = <T>(run: Run, call: () => T): T => root.runInAsyncScope(() => asRun(run, call));
+const inRoot = <T>(run: Run, call: () => T): T => root.runInAsyncScope(asRun<T>, undefined, run, call);
 
 const milliseconds = (at: Date | string | undefined): number =>
-  at === undefined ? Date.now() : new Date(at).getTime();
+  at === undefined ? Date.now() : at instanceof Date ? at.getTime() : new Date(at).getTime();
 
 const opening = guard('a run of node-cron', openRun);
-const entering = guard('a run of node-cron', enterRun);
+const entering = guard('a run of node-cron', (run: Run, execution: Execution | undefined) =>
+  enterRun(run, milliseconds(execution?.startedAt)),
+);
 const closing = guard('a run of node-cron', closeRun);
 
 const reasonOf = (argument: unknown): 'scheduled' | 'invoked' | 'init' =>
@@ -41,7 +43,7 @@ export function watched(entry: Entry, handler: Method, inside: <T>(call: () => T
     const slot = reason === 'scheduled' ? new Date(Math.floor(Date.now() / 1000) * 1000).toISOString() : undefined;
     const open = opening(entry, { reason, scheduledFor: slot });
     if (open === undefined) return Reflect.apply(handler, self, args);
-    entering(open, Date.now());
+    entering(open, undefined);
     let result: unknown;
     try {
       result = inRoot(open, () => inside(() => Reflect.apply(handler, self, args)));
@@ -232,9 +234,10 @@ export function observe(entry: Entry, task: Task): void {
       'onMatch',
       (stands) =>
         function (this: unknown, ...args) {
-          const run = entry.runs.get((args[1] as Execution | undefined)?.id ?? '');
+          const execution = args[1] as Execution | undefined;
+          const run = entry.runs.get(execution?.id ?? '');
           if (run === undefined) return Reflect.apply(stands, this, args);
-          entering(run, milliseconds((args[1] as Execution).startedAt));
+          entering(run, execution);
           return inRoot(run, () => Reflect.apply(stands, this, args));
         },
     );

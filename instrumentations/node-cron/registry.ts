@@ -68,7 +68,7 @@ export interface Change {
 export interface Finished {
   readonly state: 'success' | 'failure' | 'unknown';
   readonly at: number;
-  readonly error?: unknown;
+  readonly error: unknown;
 }
 
 interface Registry {
@@ -210,7 +210,7 @@ export function closeRun(run: Run, outcome: Outcome, at = Date.now()): void {
   const { startedAt } = run;
   const runtime = startedAt === undefined ? undefined : Math.max(0, at - startedAt);
   const state = outcome.kind === 'success' || outcome.kind === 'failure' ? outcome.kind : 'unknown';
-  registry.finished.set(run.id, { state, at, ...(outcome.kind === 'failure' ? { error: outcome.error } : {}) });
+  registry.finished.set(run.id, { state, at, error: outcome.kind === 'failure' ? outcome.error : undefined });
   if (hub.recorder !== undefined) tellEnd(run, outcome, { at, runtime, totalRuns: run.entry.totalRuns });
   run.onEnd?.(outcome);
 }
