@@ -41,11 +41,25 @@ function configured(schedule: Schedule, engine: string, owner: string, redact: R
   return normaliseRow({ ...row, name, args, kwargs, engine, scheduler: owner }, owner);
 }
 
-/** Whatever `configured` reads, as one text; undefined when JSON cannot hold it. */
-function fingerprint(schedule: Schedule): string | undefined {
-  const { name, taskName, kind, expression, timezone, queue, priority, args, kwargs, enabled, source } = schedule;
+/** Whether `configured` would read the same, arguments aside: those may be other objects each time. */
+function isSame(a: Schedule, b: Schedule): boolean {
+  return (
+    a.name === b.name &&
+    a.taskName === b.taskName &&
+    a.kind === b.kind &&
+    a.expression === b.expression &&
+    a.timezone === b.timezone &&
+    a.queue === b.queue &&
+    a.priority === b.priority &&
+    a.enabled === b.enabled &&
+    a.source === b.source
+  );
+}
+
+/** The arguments as a text to compare, since they may be changed in place; undefined when JSON cannot hold them. */
+function argumentsOf({ args, kwargs }: Schedule): string | undefined {
   try {
-    return JSON.stringify([name, taskName, kind, expression, timezone, queue, priority, args, kwargs, enabled, source]);
+    return args === undefined && kwargs === undefined ? '' : JSON.stringify([args, kwargs]);
   } catch {
     return undefined;
   }
@@ -61,7 +75,9 @@ export interface Inventory {
 
 /** A schedule as it was listed last. */
 interface Known {
-  readonly key: string;
+  /** A copy: engines may list the same object again, changed. */
+  readonly listed: Schedule;
+  readonly arguments: string | undefined;
   /** Its row without the figures of its runs. */
   readonly plain: ScheduleRow;
   row: ScheduleRow;
@@ -97,13 +113,27 @@ export function inventories(
     const refused: { name: string; reason: string }[] = [];
     const now: typeof before = new Map();
     for (const schedule of schedules) {
-      const key = fingerprint(schedule);
+      const given = argumentsOf(schedule);
       let known = before.get(schedule.name);
       try {
-        if (known === undefined || known.key !== key) {
+        if (
+          known === undefined ||
+          given === undefined ||
+          known.arguments !== given ||
+          !isSame(known.listed, schedule)
+        ) {
           const plain = configured(schedule, engine, owner, redact);
           if (rowText(plain).length > MAX_ROW_BYTES) throw new Error(`it is larger than ${MAX_ROW_BYTES} bytes`);
-          known = { key: key ?? '', plain, row: plain, lastRunAt: undefined, nextRunAt: undefined, totalRuns: 0 };
+          const listed = { ...schedule };
+          known = {
+            listed,
+            arguments: given,
+            plain,
+            row: plain,
+            lastRunAt: undefined,
+            nextRunAt: undefined,
+            totalRuns: 0,
+          };
         }
         const { source_key } = known.plain;
         if (names.has(source_key)) throw new Error('another schedule is shown under this name');
