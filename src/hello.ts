@@ -50,7 +50,9 @@ export class HelloBuilder {
       if (engine.scheduler === undefined || !schedules || engine.scheduler.serves?.() === false) continue;
       const name = schedulerName(engine.name);
       schedulers.push(name);
-      capabilities[name] = [...SCHEDULE_TOKENS, ...engine.scheduler.operations];
+      // Without the token of native writes a brain would fall back on controls, which must not be refused.
+      const operations = allowed('schedule.external.mutate') ? engine.scheduler.operations : [];
+      capabilities[name] = [...SCHEDULE_TOKENS, ...operations];
     }
     return {
       protocol_version: '2',

@@ -12,7 +12,9 @@ interface Limit {
 /** A worker as the operations use it. */
 interface OperableWorker extends ForeignWorker {
   opts: { limiter?: Limit | undefined; concurrency?: number; [option: string]: unknown };
+  /** Absent where a wait for the end of a limit cannot be ended. */
   abortDelayController?: AbortController | null;
+  delay?(ms?: number): Promise<void>;
   backendFactory?: unknown;
   close(force?: boolean): Promise<void>;
   pause(doNotWait?: boolean): Promise<void>;
@@ -80,9 +82,32 @@ export function shrink(workers: readonly LiveWorker[], delta: number): JsonValue
 /** Limits that the application set itself, of workers that an operator limited. */
 const ownLimits = new WeakMap<OperableWorker, Limit | undefined>();
 
+/** Waits for the end of a limit that would not end, even for a worker that closes. */
+const waits = new WeakMap<OperableWorker, () => void>();
+
+const LOOK_MS = 500;
+
+/** On BullMQ 3 a worker that waits for the end of a limit of an hour would do so for an hour whatever happens. */
+function makeWaitsEnd(worker: OperableWorker): void {
+  if (worker.abortDelayController !== undefined || worker.delay === undefined || waits.has(worker)) return;
+  let end = (): void => {};
+  waits.set(worker, () => end());
+  worker.delay = (ms = 100) =>
+    new Promise((resolve) => {
+      end = () => {
+        clearTimeout(timer);
+        clearInterval(look);
+        resolve();
+      };
+      const timer = setTimeout(end, ms);
+      const look = setInterval(() => worker.closing && end(), LOOK_MS).unref();
+    });
+}
+
 /** Without a limit the application's own is in force again. */
 export function limitWorkers(workers: readonly LiveWorker[], limit: Limit | undefined): void {
   for (const worker of workers.map(operable)) {
+    makeWaitsEnd(worker);
     if (!ownLimits.has(worker)) ownLimits.set(worker, worker.opts.limiter);
     worker.opts.limiter = limit ?? ownLimits.get(worker);
   }
@@ -90,7 +115,10 @@ export function limitWorkers(workers: readonly LiveWorker[], limit: Limit | unde
 
 /** A worker that waits for the end of a limit asks again now; others look up within half a minute. */
 export function wake(workers: readonly LiveWorker[]): void {
-  for (const live of workers) operable(live).abortDelayController?.abort();
+  for (const worker of workers.map(operable)) {
+    worker.abortDelayController?.abort();
+    waits.get(worker)?.();
+  }
 }
 
 /** A BullMQ worker serves one queue: its processor is for that one. */
@@ -142,7 +170,10 @@ async function renew(worker: OperableWorker): Promise<void> {
     { ...opts, autorun: true },
     ...(backendFactory === undefined ? [] : [backendFactory]),
   );
-  if (ownLimits.has(worker)) ownLimits.set(next, ownLimits.get(worker));
+  if (ownLimits.has(worker)) {
+    ownLimits.set(next, ownLimits.get(worker));
+    makeWaitsEnd(next);
+  }
   for (const event of worker.eventNames()) {
     for (const listener of worker.rawListeners(event)) next.on(event, listener);
   }

@@ -71,6 +71,14 @@ const MARGIN = 0.8;
 /** A fire is a task to be submitted. */
 const isOfSchedules = (action: string): boolean => action.startsWith('schedule.') && action !== 'schedule.fire';
 
+/** What is issued again is another command, but the same fire or operation. */
+function occurrenceOf({ action, parameters }: ReceivedCommand): string | undefined {
+  const { fire_id: fire, operation_id: operation } = parameters;
+  const isId = (id: JsonValue | undefined): boolean => typeof id === 'string' && id !== '' && id.length <= MAX_NAME;
+  if (isId(fire)) return `fire:${fire}`;
+  return isOfSchedules(action) && isId(operation) ? `operation:${operation}` : undefined;
+}
+
 const success = (result: JsonValue): CommandResult => ({ status: 'success', result, error: null });
 
 function failure(cause: unknown): CommandResult {
@@ -97,21 +105,28 @@ export class CommandRouter {
 
   /** Resolves with the one answer to the command; never rejects. */
   handle(command: ReceivedCommand): Promise<CommandResult> {
-    const { fire_id } = command.parameters;
+    const occurrence = occurrenceOf(command);
+    const run = (): Promise<CommandResult> => this.#run(command);
     // An epoch of schedules ends with its connection: no later one may answer for it.
-    return this.#once(isOfSchedules(command.action) ? `schedule:${command.id}` : command.id, command, () =>
-      // A fire that is issued again is another command, but the same occurrence.
-      typeof fire_id === 'string' && fire_id.length <= MAX_NAME
-        ? this.#once(`fire:${fire_id}`, command, () => this.#run(command))
-        : this.#run(command),
+    const key = isOfSchedules(command.action) ? `schedule:${command.id}` : command.id;
+    return this.#joined(key, () =>
+      this.#limited(() =>
+        this.#remembered(
+          key,
+          command,
+          occurrence === undefined
+            ? run
+            : () => this.#joined(occurrence, () => this.#remembered(occurrence, command, run)),
+        ),
+      ),
     );
   }
 
   /** One that comes again while it is carried out has the same answer: a brain believes the first it gets. */
-  #once(key: string, command: ReceivedCommand, run: () => Promise<CommandResult>): Promise<CommandResult> {
+  #joined(key: string, run: () => Promise<CommandResult>): Promise<CommandResult> {
     let result = this.#underWay.get(key);
     if (result === undefined) {
-      result = this.#remembered(key, command, run).finally(() => this.#underWay.delete(key));
+      result = run().finally(() => this.#underWay.delete(key));
       this.#underWay.set(key, result);
     }
     return result;
@@ -131,13 +146,11 @@ export class CommandRouter {
     return result;
   }
 
-  #run(command: ReceivedCommand): Promise<CommandResult> {
-    return this.#limited(async () => {
-      const { result, isMissing } = await this.#attempt(command);
-      const elsewhere = isMissing ? await this.#elsewhere(command) : undefined;
-      if (elsewhere === undefined) this.#tell(command, result);
-      return elsewhere ?? result;
-    });
+  async #run(command: ReceivedCommand): Promise<CommandResult> {
+    const { result, isMissing } = await this.#attempt(command);
+    const elsewhere = isMissing ? await this.#elsewhere(command) : undefined;
+    if (elsewhere === undefined) this.#tell(command, result);
+    return elsewhere ?? result;
   }
 
   /** For a sibling: carries a command out whatever is remembered of it; undefined when what it is for is not here. */
@@ -255,7 +268,8 @@ export class CommandRouter {
     } finally {
       const next = this.#waiting.shift();
       if (next === undefined) this.#running -= 1;
-      else next();
+      // In a turn of its own: a storm of commands must not hold up the host.
+      else setImmediate(next);
     }
   }
 }

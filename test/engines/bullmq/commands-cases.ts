@@ -161,6 +161,8 @@ export const CASES: readonly Case[] = [
       nonsense: 'invalid',
     }),
   },
+  // A worker waits for up to half a minute where nobody wakes it.
+  { scenario: 'rateLifted', saw: () => ({ rate: '0', held: 2, soon: true }) },
   {
     scenario: 'figures',
     saw: () => ({

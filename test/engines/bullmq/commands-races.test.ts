@@ -33,12 +33,15 @@ describe.each(['bullmq-3.16.2', 'bullmq-6.7.0'])('commands and what happens at t
     expect(outcome).toMatchObject({ status: 'success', error: null, acknowledged: true });
     return outcome.result as Result;
   };
-  const add = async (queue: string, name: string, count: number, data: object = {}): Promise<string[]> => {
-    const jobs = await broker.queue(queue).addBulk(numbers(count).map(() => ({ name, data, opts: { attempts: 3 } })));
+  const add = async (queue: string, name: string, count: number, data = {}, attempts = 3): Promise<string[]> => {
+    const jobs = await broker.queue(queue).addBulk(numbers(count).map(() => ({ name, data, opts: { attempts } })));
     return jobs.map(({ id }) => id);
   };
   const runs = async (queue: string, id: string): Promise<number> =>
     Number(await broker.client.hget('runs', `${queue}:${id}`));
+  /** So many of the jobs have begun: the worker knows them, not only the broker. */
+  const begun = (queue: string, ids: readonly string[], count: number): Promise<unknown> =>
+    waitFor(async () => (await Promise.all(ids.map((id) => runs(queue, id)))).filter(Boolean).length === count);
   const told = (queue: string, id: string, kind: string): number =>
     brain.events.filter((event) => event.taskId === `${queue}:${id}` && event.kind === kind).length;
   const all = (queue: string, state: string, count: number): Promise<void> => broker.holds(queue, state, count);
@@ -58,13 +61,13 @@ describe.each(['bullmq-3.16.2', 'bullmq-6.7.0'])('commands and what happens at t
         Z4J_AGENT_NAME: 'desk',
         Z4J_SERVICE_NAME: 'desk',
         REDIS_URL: `redis://127.0.0.1:${redisWay.port}`,
-        QUEUES: 'cancelled,retried,arriving,shrunk,restarted,twice',
+        QUEUES: 'cancelled,retried,storm,arriving,shrunk,restarted,twice',
         IDLE_QUEUES: 'parked',
         CONCURRENCY: '50',
       },
     });
     await child.printed('ready', 30_000);
-    await brain.until(() => brain.workers().length === 6, 20_000);
+    await brain.until(() => brain.workers().length === 7, 20_000);
   });
 
   afterAll(async () => {
@@ -78,7 +81,7 @@ describe.each(['bullmq-3.16.2', 'bullmq-6.7.0'])('commands and what happens at t
 
   test('a job that completes while it is cancelled is one of both, and the answer says which', async () => {
     const ids = await add('cancelled', 'deaf', 40);
-    await all('cancelled', 'active', 40);
+    await begun('cancelled', ids, 40);
     // Each looks every 20 ms whether it may end, and the broker's word takes its time.
     await redisWay.trouble({ latencyMs: 10 });
     await broker.client.set('released', '1');
@@ -123,6 +126,25 @@ describe.each(['bullmq-3.16.2', 'bullmq-6.7.0'])('commands and what happens at t
       expect(retries).toBeGreaterThan(0);
       expect({ id, runs: await runs('retried', id) }).toEqual({ id, runs: 1 + retries });
     }
+  });
+
+  test('a storm of commands for one job each leaves the workers their turns', async () => {
+    const ids = await add('storm', 'broken', 200, {}, 1);
+    await all('storm', 'failed', 200);
+    await broker.client.set('mended', '1');
+    let answered = 0;
+    const answers = ids.map(async (id) => {
+      const answer = await done('bulk_retry', { filter: { engine: 'bullmq', task_ids: [`storm:${id}`] }, max: 1 });
+      answered += 1;
+      return answer;
+    });
+    await waitFor(async () => (await broker.queue('storm').getJobCounts()).completed, { interval: 5 });
+    expect(answered).toBeLessThan(200);
+    for (const answer of await Promise.all(answers)) expect(answer).toMatchObject({ retried: 1, skipped: 0 });
+    await all('storm', 'completed', 200);
+    await broker.client.del('mended');
+    const ran = await Promise.all(ids.map((id) => runs('storm', id)));
+    expect(new Set(ran)).toEqual(new Set([2]));
   });
 
   test('a purge takes what is there, and what arrives meanwhile is not told as purged while it lives', async () => {
@@ -190,7 +212,7 @@ describe.each(['bullmq-3.16.2', 'bullmq-6.7.0'])('commands and what happens at t
   test('a restart with a hundred active jobs runs each of them once', async () => {
     await done('pool_grow', { worker_name: 'desk:restarted', delta: 50 });
     const ids = await add('restarted', 'slow', 200, { ms: 500 });
-    await all('restarted', 'active', 100);
+    await begun('restarted', ids, 100);
     expect(await done('restart_worker', { worker_name: 'desk:restarted' })).toEqual({ restarted: 1, waited_for: 100 });
     await all('restarted', 'completed', 200);
     expect(await Promise.all(ids.map((id) => runs('restarted', id)))).toEqual(ids.map(() => 1));
@@ -249,8 +271,7 @@ describe.each(['bullmq-3.16.2', 'bullmq-6.7.0'])('commands and what happens at t
     expect(answers('same-1')[0]).toMatchObject({ status: 'success' });
 
     // And while it is still being carried out.
-    await add('twice', 'deaf', 1);
-    await all('twice', 'active', 1);
+    await begun('twice', await add('twice', 'deaf', 1), 1);
     const restart = (): void => send('same-2', 'restart_worker', { worker_name: 'desk:twice' });
     restart();
     await reconnect();

@@ -284,6 +284,23 @@ const scenarios = {
     return { limited, slow: took > 1500, removed, nonsense: nonsense.refused };
   },
 
+  async rateLifted(t) {
+    const done = [];
+    t.worker(async (job) => done.push(job.name), { concurrency: 3 });
+    const queue = t.queue();
+    await t.state(queue, (await queue.add('warm', {})).id, 'completed');
+    // The first of an hour has run or is running: the others wait.
+    await t.command('rate_limit', { task_name: t.q, rate: '1/h' });
+    await queue.addBulk(Array.from({ length: 4 }, () => ({ name: 'limited', data: {} })));
+    await t.until(() => done.length === 2, 'the one run of this hour');
+    await t.sleep(300);
+    const held = done.length;
+    const began = Date.now();
+    const { rate } = await t.command('rate_limit', { task_name: t.q, rate: '0' });
+    await t.until(() => done.length === 5, 'all runs');
+    return { rate, held, soon: Date.now() - began < 4000 };
+  },
+
   async figures(t) {
     let end;
     t.worker(async () => {

@@ -93,6 +93,48 @@ describe('CommandRouter', () => {
     expect((await made.handle(command('schedule.fire', { engine: 'bullmq', fire_id: 'f' }))).result).toBe(1);
   });
 
+  test('operations on schedules are the same command when their operation_id is', async () => {
+    let runs = 0;
+    const { router: made } = router([engine('bullmq')], { schedules: async () => ++runs });
+    const mutate = (operation_id: string) => command('schedule.external.mutate', { scheduler: 's', operation_id });
+    expect((await made.handle(mutate('one'))).result).toBe(1);
+    expect((await made.handle(mutate('one'))).result).toBe(1);
+    expect((await made.handle(mutate('two'))).result).toBe(2);
+    // Where it is not the name of an operation it is anybody's.
+    const task = engine('bullmq', { execute: async () => ++runs });
+    const { router: other } = router([task], { schedules: async () => ++runs });
+    const cancel = () => command('cancel_task', { engine: 'bullmq', operation_id: 'one' });
+    expect((await other.handle(cancel())).result).toBe(3);
+    expect((await other.handle(cancel())).result).toBe(4);
+  });
+
+  test('a storm of commands leaves the event loop its turns', async () => {
+    let turns = 0;
+    const turn = (): void => {
+      turns += 1;
+      ticking = setImmediate(turn);
+    };
+    let ticking = setImmediate(turn);
+    let done = 0;
+    const { router: made } = router([
+      engine('bullmq', {
+        // As fast as a broker that answers at once.
+        execute: async () => {
+          done += 1;
+          return null;
+        },
+      }),
+    ]);
+    await Promise.all(
+      Array.from({ length: 2000 }, (_, n) =>
+        made.handle(command('cancel_task', { engine: 'bullmq', task_id: `mail:${n}` })),
+      ),
+    );
+    clearImmediate(ticking);
+    expect(done).toBe(2000);
+    expect(turns).toBeGreaterThan(2000 / 8 / 2);
+  });
+
   test('what comes again while it is carried out has the same answer, and is carried out once', async () => {
     let end: (value: JsonValue) => void = () => {};
     let runs = 0;
