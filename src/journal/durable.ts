@@ -1,6 +1,6 @@
 import type { Journal, JournalBatch, Losses, Position, RecordMeta } from './journal.js';
 import type { JournalOptions } from './options.js';
-import { JournalReader } from './reader.js';
+import { damageText, JournalReader } from './reader.js';
 import { type DisklessOptions, type JournalHandle, JournalWriter } from './writer.js';
 
 /** A journal that another thread of the process may read instead of this one. */
@@ -40,12 +40,17 @@ class DurableJournal implements LendableJournal {
   constructor(options: JournalOptions | DisklessOptions) {
     this.#dir = options.dir;
     this.#writer = new JournalWriter(options);
-    this.#own = new JournalReader(options.dir, this.#writer.shared);
+    this.#own = this.#open();
   }
 
   get #reader(): JournalReader {
-    this.#own ??= new JournalReader(this.#dir, this.#writer.shared);
+    this.#own ??= this.#open();
     return this.#own;
+  }
+
+  #open(): JournalReader {
+    const onDamage = (records: number): void => this.#writer.note('damaged', damageText(records));
+    return new JournalReader({ dir: this.#dir, shared: this.#writer.shared, onDamage });
   }
 
   get onAppend(): (() => void) | undefined {

@@ -49,8 +49,23 @@ const MAX_MARKS = 1024;
  * Opens the reading side of a journal that another thread of this process writes: reads, confirms and tells of new
  * records; the writer deletes what was confirmed.
  */
-export function openJournalReader(handle: JournalHandle): RemoteReading {
-  return new JournalReader(handle.dir, new SharedState(handle.memory), handle.port);
+export function openJournalReader(handle: JournalHandle, onDamage?: OnDamage): RemoteReading {
+  const { dir, memory, port } = handle;
+  return new JournalReader({ dir, shared: new SharedState(memory), port, onDamage });
+}
+
+/** Called once, with what cannot be read of a damaged file. */
+export type OnDamage = (records: number) => void;
+
+/** One sentence for `OnDamage`. */
+export const damageText = (records: number): string =>
+  `${records} ${records === 1 ? 'record' : 'records'} of the journal cannot be read any more and ${records === 1 ? 'is' : 'are'} lost, the others are sent: a file was damaged`;
+
+interface JournalReaderParts {
+  readonly dir: string | null;
+  readonly shared: SharedState;
+  readonly port?: MessagePort | undefined;
+  readonly onDamage?: OnDamage | undefined;
 }
 
 export class JournalReader implements RemoteReading {
@@ -58,6 +73,7 @@ export class JournalReader implements RemoteReading {
   readonly #dir: string | null;
   readonly #shared: SharedState;
   readonly #port: MessagePort | undefined;
+  #onDamage: OnDamage | undefined;
   readonly #confirmedCell: NumberCell | undefined;
   readonly #lossCell: NumberCell | undefined;
   /** What a writer without a disk sent. */
@@ -72,8 +88,9 @@ export class JournalReader implements RemoteReading {
   #expected: Position = 0;
   #confirmTimer: NodeJS.Timeout | undefined;
 
-  constructor(dir: string | null, shared: SharedState, port?: MessagePort) {
+  constructor({ dir, shared, port, onDamage }: JournalReaderParts) {
     this.#dir = dir;
+    this.#onDamage = onDamage;
     this.#shared = shared;
     this.#position = shared.confirmed;
     if (dir !== null) {
@@ -228,7 +245,8 @@ export class JournalReader implements RemoteReading {
       return starts.length > 0;
     }
     if (next === undefined || next > end) {
-      this.#lost(this.#position, end);
+      // Nothing is left of a folder that was removed: that is told by the writer.
+      this.#lost(this.#position, end, current !== undefined);
       this.#position = end;
       current?.cursor.expect(end);
       return false;
@@ -255,11 +273,15 @@ export class JournalReader implements RemoteReading {
   }
 
   /** Records that were written and cannot be read. */
-  #lost(from: Position, to: Position): void {
+  #lost(from: Position, to: Position, damaged = true): void {
     const records = to - Math.max(from, this.#countedTo, this.#shared.floor);
     this.#countedTo = Math.max(this.#countedTo, to);
     if (records <= 0) return;
     this.#shared.lose('reader', UNKNOWN_KIND, records);
+    if (damaged) {
+      this.#onDamage?.(records);
+      this.#onDamage = undefined;
+    }
     this.#lossCell?.write([this.#countedTo, ...this.#shared.lossesOf('reader')]);
   }
 

@@ -51,7 +51,7 @@ export class JournalWriter {
     } else {
       const { dir, maxBytes, maxAgeMs = Number.POSITIVE_INFINITY, fsync = false, memoryBytes = 16 << 20 } = options;
       this.#overlay = new Overlay(Math.min(memoryBytes, maxBytes), (block) => this.#lose(block));
-      const onRemoved = (): void => this.#note('removed', 'the folder was removed while running; it was made again');
+      const onRemoved = (): void => this.note('removed', 'the folder was removed while running; it was made again');
       this.#files = new SegmentFiles({ dir, maxBytes, maxAgeMs, fsync, onRemoved }, this.shared);
     }
     this.#bucket = options.eagerWrites ? new Bucket(options.eagerWrites) : undefined;
@@ -213,7 +213,8 @@ export class JournalWriter {
     this.#retryMs = Math.min(MAX_RETRY_MS, this.#retryMs * 2);
   }
 
-  #note(cause: string, message: string): void {
+  /** Something that is over already. */
+  note(cause: string, message: string): void {
     this.#tell({ cause, state: 'noted', message });
   }
 

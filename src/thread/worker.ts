@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { Flow } from '../flow/flow.js';
-import { openJournalReader } from '../journal/reader.js';
+import { damageText, openJournalReader } from '../journal/reader.js';
 import { Link, type LinkCommand, type Reply } from '../link/index.js';
 import type { Log, LogLevel } from '../log.js';
 import type { HeartbeatPayload } from '../protocol/index.js';
@@ -35,7 +35,6 @@ const BUSY_MS = 4 * STAMP_MS;
 const MAX_MISSED = 1000;
 
 const liveness = new Liveness(data.liveness);
-const journal = openJournalReader(data.journal);
 let { hello } = data;
 /** Number of the hello the brain has. */
 let told = 0;
@@ -64,6 +63,7 @@ const log: Log = (() => {
   };
 })();
 
+const journal = openJournalReader(data.journal, (records) => log.warn(`${data.journal.dir}: ${damageText(records)}`));
 const flow = data.flow && new Flow({ ...data.flow, log, onWatch: (on) => post({ type: 'watch', on }) });
 
 const link = new Link({

@@ -1,6 +1,7 @@
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import type { JournalProblem } from '../../../src/journal/options.js';
 import { ALL, META, open, readAll, scratch } from './support.js';
 
 const TEXTS = ['{"a":1}', '{"b":22}', '{"c":333}', '{"d":4}'];
@@ -72,9 +73,18 @@ describe('a damaged segment', () => {
     bytes.fill(0xa5, 30_000, 60_000);
     fs.writeFileSync(victim, bytes);
     fs.rmSync(join(dir, files[3] as string));
-    const journal = open(dir, { maxBytes: 8 << 20 });
+    const problems: JournalProblem[] = [];
+    const journal = open(dir, { maxBytes: 8 << 20, onProblem: (problem) => problems.push(problem) });
     const read = readAll(journal);
     expect(read.length + journal.losses.records).toBe(total);
+    expect(problems).toEqual([
+      {
+        cause: 'damaged',
+        state: 'noted',
+        path: dir,
+        message: expect.stringMatching(/^\d+ records of the journal cannot be read any more and are lost/),
+      },
+    ]);
     expect(read.length).toBeGreaterThan(total - 250);
     expect(readAll(journal)).toEqual(read);
     expect(journal.losses.records).toBe(total - read.length);

@@ -22,7 +22,8 @@ describe('a journal through anything', () => {
     const next = random(seed);
     const upTo = (limit: number): number => Math.floor(next() * limit);
     const dir = scratch();
-    const reopen = (): Journal => open(dir, { maxBytes: 1 << 20 });
+    const problems: unknown[] = [];
+    const reopen = (): Journal => open(dir, { maxBytes: 1 << 20, onProblem: (problem) => problems.push(problem) });
     let journal = reopen();
     let appended = 0;
     /** Positions that were confirmed while they were there. */
@@ -73,5 +74,7 @@ describe('a journal through anything', () => {
     journal.flush();
     expect(confirmed + journal.losses.records + journal.size.records).toBe(appended);
     expect(journal.size.bytes).toBeLessThanOrEqual(1 << 20);
+    // What was dropped for want of room is no damage.
+    expect(problems).toEqual([]);
   });
 });
