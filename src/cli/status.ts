@@ -1,5 +1,6 @@
 import { readdirSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { readConfiguration } from '../config.js';
 import { listSlots, sendToSlot, slotFolder, slotOwner } from '../journal/slots.js';
@@ -11,6 +12,8 @@ interface SlotStatus {
   readonly pid: number | null;
   readonly host: string | null;
   readonly since: string | null;
+  /** It ended without leaving its slot: the next process takes that, with what it holds. */
+  readonly gone: boolean;
   readonly journalBytes: number;
   /** What the process says of itself; null when it does not answer. */
   readonly status: unknown;
@@ -23,6 +26,17 @@ async function folderBytes(dir: string): Promise<number> {
   return (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
 }
 
+/** Where it cannot be known, it is not. */
+function isGone(pid: number, host: string): boolean {
+  if (host !== hostname()) return false;
+  try {
+    process.kill(pid, 0);
+    return false;
+  } catch (cause) {
+    return (cause as NodeJS.ErrnoException).code === 'ESRCH';
+  }
+}
+
 async function slotStatus(home: string, agent: string, slot: number): Promise<SlotStatus> {
   const owner = slotOwner(home, agent, slot);
   const status = await sendToSlot(home, agent, slot, { ask: 'status' }, { timeoutMs: 2000 }).catch(() => null);
@@ -32,14 +46,16 @@ async function slotStatus(home: string, agent: string, slot: number): Promise<Sl
     pid: owner?.pid ?? null,
     host: owner?.host ?? null,
     since: owner === undefined ? null : new Date(owner.since).toISOString(),
+    gone: status === null && owner !== undefined && isGone(owner.pid, owner.host),
     journalBytes: await folderBytes(slotFolder(home, agent, slot)),
     status,
   };
 }
 
-function line({ agent, slot, pid, host, since, journalBytes, status }: SlotStatus): string {
-  const who = pid === null ? 'free' : `pid ${pid} on ${host} since ${since}`;
-  const link = (status as { link?: { state?: string } } | null)?.link?.state ?? (pid === null ? '-' : 'no answer');
+function line({ agent, slot, pid, host, since, gone, journalBytes, status }: SlotStatus): string {
+  const free = pid === null || gone;
+  const who = pid === null ? 'free' : gone ? `free, left by pid ${pid}` : `pid ${pid} on ${host} since ${since}`;
+  const link = (status as { link?: { state?: string } } | null)?.link?.state ?? (free ? '-' : 'no answer');
   const records = (status as { journal?: { records?: number } } | null)?.journal?.records;
   const waiting = records === undefined ? `${journalBytes} bytes on disk` : `${records} events wait`;
   return `${agent}  slot ${slot}  ${who}  ${link}  ${waiting}\n`;

@@ -55,6 +55,21 @@ describe('z4j-bare in a process of its own', () => {
     expect(slots).toMatchObject([{ slot: 0, pid: process.pid, status: { state: 'running' } }]);
   });
 
+  test('status tells a slot that was left without a word from one that is held', async () => {
+    const other = await mkdtemp(join(tmpdir(), 'z4j-cli-'));
+    const source = `import { Agent } from ${JSON.stringify(new URL('../../dist/src/index.js', import.meta.url).href)};
+      await new Agent().start(); process.exit(3);`;
+    const env = { PATH: process.env.PATH, ...brain.env, Z4J_HOME: other };
+    const args = ['--input-type=module', '-e', source];
+    const pid = await new Promise<number | undefined>((resolve) => {
+      const child = execFile(process.execPath, args, { env }, () => resolve(child.pid));
+    });
+    const { code, stdout } = await cli(['status'], { Z4J_HOME: other });
+    expect(code).toBe(0);
+    expect(stdout).toMatch(new RegExp(`slot 0  free, left by pid ${pid}  -  \\d+ bytes on disk\n$`));
+    await rm(other, { recursive: true });
+  });
+
   test('says what it knows when it is asked for something else', async () => {
     const { code, stdout, stderr } = await cli(['chek']);
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
