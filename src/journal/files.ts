@@ -25,6 +25,8 @@ export interface FilesOptions {
   readonly fsync: boolean;
   /** The folder was removed while running and has been made again. */
   readonly onRemoved: () => void;
+  /** What had not arrived was given up to keep a limit. */
+  readonly onEvicted: (limit: 'bytes' | 'age', records: number) => void;
 }
 
 interface Active {
@@ -240,16 +242,16 @@ export class SegmentFiles {
       if (this.#sealed.length === 0) this.#seal();
       const oldest = this.#sealed[0];
       if (oldest === undefined) return;
-      this.#evict(oldest);
+      this.#evict(oldest, 'bytes');
     }
     const tooOld = now - maxAgeMs;
     if (this.#active !== undefined && this.#active.lastAt < tooOld) this.#seal();
     for (let first = this.#sealed[0]; first !== undefined && first.lastAt < tooOld; first = this.#sealed[0]) {
-      this.#evict(first);
+      this.#evict(first, 'age');
     }
   }
 
-  #evict(segment: Sealed): void {
+  #evict(segment: Sealed, limit?: 'bytes' | 'age'): void {
     const shared = this.#shared;
     const from = Math.max(segment.start, shared.confirmed, shared.floor);
     if (from < segment.end) {
@@ -258,6 +260,7 @@ export class SegmentFiles {
       for (const [kind, records] of counts.entries()) shared.lose('writer', kind, records);
     }
     this.#drop(segment);
+    if (limit !== undefined && from < segment.end) this.#options.onEvicted(limit, segment.end - from);
   }
 
   /** The floor is on disk before the segment goes: the confirmed position there may be older, and nothing was lost. */

@@ -1,6 +1,6 @@
 /** Something an operator should know; each cause once, and its end once. */
 export interface JournalProblem {
-  /** Code of the operating system's error (`ENOSPC`, `EIO` …), `removed`, or `damaged`. */
+  /** Code of the operating system's error (`ENOSPC`, `EIO` …), `removed`, `damaged`, `full` or `old`. */
   readonly cause: string;
   readonly path: string;
   /** One sentence: what happened and what becomes of the events. */

@@ -43,6 +43,8 @@ export class JournalWriter {
   #retryMs = RETRY_MS;
   #retry: NodeJS.Timeout | undefined;
   #closed = false;
+  /** That were told. */
+  readonly #limits = new Set<'bytes' | 'age'>();
 
   constructor(options: JournalOptions | DisklessOptions) {
     this.#options = options;
@@ -52,7 +54,8 @@ export class JournalWriter {
       const { dir, maxBytes, maxAgeMs = Number.POSITIVE_INFINITY, fsync = false, memoryBytes = 16 << 20 } = options;
       this.#overlay = new Overlay(Math.min(memoryBytes, maxBytes), (block) => this.#lose(block));
       const onRemoved = (): void => this.note('removed', 'the folder was removed while running; it was made again');
-      this.#files = new SegmentFiles({ dir, maxBytes, maxAgeMs, fsync, onRemoved }, this.shared);
+      const onEvicted = (limit: 'bytes' | 'age', records: number): void => this.#evicted(limit, records);
+      this.#files = new SegmentFiles({ dir, maxBytes, maxAgeMs, fsync, onRemoved, onEvicted }, this.shared);
     }
     this.#bucket = options.eagerWrites ? new Bucket(options.eagerWrites) : undefined;
     this.#next = this.shared.end;
@@ -211,6 +214,16 @@ export class JournalWriter {
     this.#retry = setTimeout(() => this.#recover(), this.#retryMs);
     this.#retry.unref();
     this.#retryMs = Math.min(MAX_RETRY_MS, this.#retryMs * 2);
+  }
+
+  #evicted(limit: 'bytes' | 'age', records: number): void {
+    if (this.#limits.has(limit)) return;
+    this.#limits.add(limit);
+    const [cause, why, option] =
+      limit === 'bytes'
+        ? ['full', 'the journal is full', 'Z4J_BUFFER_MAX_BYTES']
+        : ['old', 'the brain was away too long', 'Z4J_BUFFER_MAX_AGE_SECONDS'];
+    this.note(cause, `${why}: the oldest ${records} events were dropped, later ones are only counted; see ${option}`);
   }
 
   /** Something that is over already. */

@@ -78,7 +78,8 @@ describe('openJournal', () => {
 
   it('evicts the oldest segment over the limit, counts by kind, and keeps the count', () => {
     const dir = scratch();
-    const journal = open(dir, { maxBytes: MIB });
+    const problems: JournalProblem[] = [];
+    const journal = open(dir, { maxBytes: MIB, onProblem: (problem) => problems.push(problem) });
     const text = 'x'.repeat(1000);
     const total = 3000;
     for (let n = 0; n < total; n++) {
@@ -86,6 +87,10 @@ describe('openJournal', () => {
       journal.flush();
       if (n === 9) journal.confirm(10);
     }
+    // Many segments went.
+    expect(problems).toEqual([
+      { cause: 'full', state: 'noted', path: dir, message: expect.stringMatching(/full: .*Z4J_BUFFER_MAX_BYTES$/) },
+    ]);
     const batch = journal.read(0, ALL);
     const lost = journal.losses;
     expect(batch?.start).toBe(lost.records + 10);
@@ -109,7 +114,9 @@ describe('openJournal', () => {
       journal.flush();
     }
     journal.close();
-    const later = open(dir, { maxBytes: MIB, maxAgeMs: -60_000 });
+    const causes: string[] = [];
+    const later = open(dir, { maxBytes: MIB, maxAgeMs: -60_000, onProblem: ({ cause }) => causes.push(cause) });
+    expect(causes).toEqual(['old']);
     expect(later.losses.records).toBe(200);
     expect(later.read(0, ALL)).toBeUndefined();
   });
