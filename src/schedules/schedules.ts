@@ -1,5 +1,12 @@
 import type { ReceivedCommand } from '../commands/router.js';
-import { CommandError, type Engine, type JsonObject, type JsonValue, type Scheduler } from '../engine.js';
+import {
+  CommandError,
+  type Engine,
+  type JsonObject,
+  type JsonValue,
+  type Scheduler,
+  type SchedulesMemory,
+} from '../engine.js';
 import type { Log } from '../log.js';
 import {
   type Authority,
@@ -10,10 +17,12 @@ import {
   sameRow,
 } from '../protocol/index.js';
 import { RefusedSnapshot, type ScheduleLink } from './epoch.js';
+import { Lease } from './lease.js';
 import { scheduleMemory, type TextStore } from './memory.js';
 import { LONGPOLL, mirrorOf } from './mirror.js';
 import { type LastingScheduler, lasting } from './overrides.js';
 import { definitionOf, type Redact } from './rows.js';
+import { type Candidate, Standby } from './standby.js';
 import { ScheduleStream, type StreamTimes } from './stream.js';
 
 export interface SchedulesOptions extends StreamTimes {
@@ -24,8 +33,15 @@ export interface SchedulesOptions extends StreamTimes {
   readonly log: Log;
   /** `<service>-<engine>`, ≤ 40 characters. */
   readonly schedulerName: (engine: string) => string;
-  /** After it a process that was not asked for its schedules connects anew to take over. Default 300 000 ms. */
+  /**
+   * After it a process that was not asked for its schedules connects anew to take over, whatever it knows. Default
+   * 300 000 ms; 120 000 ms where it knows nothing of who has them.
+   */
   readonly retryMs?: number;
+  /** How often a process that stands by looks whether the other one is still there. Default 5000 ms. */
+  readonly lookMs?: number;
+  /** How often whoever publishes says that it is there: a third of what makes it dead. Default 15 000 ms. */
+  readonly renewMs?: number;
   /** Least time between two connections that were made because a snapshot failed. Default 5000 ms, then doubled. */
   readonly repeatMs?: number;
   /** How soon decisions of siblings are in force. Default 2000 ms. */
@@ -35,11 +51,6 @@ export interface SchedulesOptions extends StreamTimes {
 /** Unchanged rows are published again so often, in milliseconds: what a brain lost comes back. */
 const PERIOD_MS = 900_000;
 const LONGEST_REPEAT_MS = 600_000;
-/**
- * A brain that was killed over an operation keeps its stream from everybody until the operation has timed out (60 s),
- * and then gives it to the next hello of the process that had it.
- */
-const RECOVERY_MS = 65_000;
 const MOST_NAMES = 9;
 
 const text = (parameters: JsonObject, key: string): string => {
@@ -48,10 +59,11 @@ const text = (parameters: JsonObject, key: string): string => {
   throw new CommandError('invalid', `Expected \`${key}\` to be a text`);
 };
 
-interface Source {
+interface Source extends Candidate {
   readonly engine: Engine;
   readonly scheduler: LastingScheduler;
   stream: ScheduleStream;
+  lease: Lease;
 }
 
 /** The schedules of all engines: one stream each, alive while the brain has activated it on this connection. */
@@ -64,7 +76,8 @@ export class Schedules {
   readonly #doubted = new Set<string>();
   #version = '';
   #period: NodeJS.Timeout | undefined;
-  #standby: NodeJS.Timeout | undefined;
+  readonly #standby: Standby;
+  #renewal: NodeJS.Timeout | undefined;
   #repeat: NodeJS.Timeout | undefined;
   #repeatMs = 0;
   /** Owners whose stream this process had on an earlier connection, or has. */
@@ -73,6 +86,13 @@ export class Schedules {
   constructor(options: SchedulesOptions) {
     this.#options = options;
     this.#link = { send: options.link.send, reconnect: (reason) => this.#reconnect(reason) };
+    const { retryMs, lookMs } = options;
+    this.#standby = new Standby({
+      candidates: () => this.#sources.values(),
+      retryMs,
+      lookMs,
+      takeOver: (idle, isDue) => this.#takeOver(idle, isDue),
+    });
   }
 
   /** Whether the brain is to be told that there are schedules; as far as its version is known. */
@@ -96,12 +116,20 @@ export class Schedules {
       if (known === undefined) {
         const options = { engine: engine.name, scheduler: engine.scheduler, texts, log };
         const scheduler = lasting({ ...options, ...(watchMs === undefined ? {} : { watchMs }) });
-        this.#sources.set(engine.name, { engine, scheduler, stream: this.#stream(owner, engine, scheduler) });
+        const stream = this.#stream(owner, engine, scheduler);
+        this.#sources.set(engine.name, { engine, scheduler, stream, lease: this.#lease(owner, scheduler) });
       } else if (known.stream.owner !== owner) {
         known.stream.close();
         known.stream = this.#stream(owner, engine, known.scheduler);
+        known.lease = this.#lease(owner, known.scheduler);
       }
     }
+  }
+
+  #lease(owner: string, scheduler: Scheduler): Lease {
+    const { texts, renewMs = 15_000 } = this.#options;
+    const broker = (): SchedulesMemory | undefined => scheduler.memory?.(`${owner}~lease`);
+    return new Lease({ owner, home: texts, broker, staleMs: 3 * renewMs });
   }
 
   #stream(owner: string, engine: Engine, scheduler: Scheduler): ScheduleStream {
@@ -133,39 +161,33 @@ export class Schedules {
     if (mirror === 'plain') {
       for (const stream of this.#streams) stream.tellPlainly().catch((cause) => this.#failed(stream, cause));
     } else {
-      this.#standBy();
+      this.#renewal = setInterval(() => {
+        for (const { stream, lease } of this.#sources.values()) if (stream.active) lease.renew();
+      }, this.#options.renewMs ?? 15_000);
+      this.#renewal.unref();
+      this.#standby.start(this.#streams.some(({ active, owner }) => !active && this.#held.has(owner)));
     }
   }
 
-  /** Whoever publishes a stream may go without anybody being asked to go on. */
-  #standBy(): void {
-    const { retryMs = 300_000, link } = this.#options;
-    const isMissed = this.#streams.some(({ active, owner }) => !active && this.#held.has(owner));
-    this.#standby = setTimeout(
-      () => {
-        this.#held.clear();
-        this.#repeatMs = 0;
-        const idle = this.#streams.filter(({ active, scheduler }) => !active && scheduler.serves?.() !== false);
-        if (idle.length === 0) {
-          this.#standBy();
-          return;
-        }
-        for (const stream of idle) stream.tellHidden().catch((cause) => this.#failed(stream, cause));
-        link.reconnect('to take over schedules');
-      },
-      isMissed ? Math.min(retryMs, RECOVERY_MS) : retryMs * (1 + Math.random() / 2),
-    );
-    this.#standby.unref();
+  #takeOver(idle: readonly Candidate[], isDue: boolean): void {
+    if (isDue) {
+      this.#held.clear();
+      this.#repeatMs = 0;
+      for (const { stream } of idle) stream.tellHidden().catch((cause) => this.#failed(stream, cause));
+    }
+    this.#options.link.reconnect('to take over schedules');
   }
 
   disconnected(): void {
     clearInterval(this.#period);
-    clearTimeout(this.#standby);
+    clearInterval(this.#renewal);
+    this.#standby.stop();
     clearTimeout(this.#repeat);
     for (const stream of this.#streams) stream.deactivate();
   }
 
   close(): void {
+    for (const { stream, lease } of this.#sources.values()) if (stream.active) lease.release();
     this.disconnected();
     for (const { stream, scheduler } of this.#sources.values()) {
       stream.close();
@@ -200,11 +222,13 @@ export class Schedules {
     }
   }
 
-  async #activate({ engine, stream }: Source, parameters: JsonObject): Promise<JsonValue> {
+  async #activate({ engine, stream, lease }: Source, parameters: JsonObject): Promise<JsonValue> {
     if (!this.isWanted) throw new CommandError('unsupported', `no schedules are mirrored on brain ${this.#version}`);
     const { log } = this.#options;
     try {
+      lease.renew();
       const result = await stream.activate(readAuthority(parameters as PlainObject));
+      this.#standby.succeeded();
       this.#doubted.delete(stream.owner);
       this.#held.add(stream.owner);
       return result;

@@ -150,9 +150,10 @@ export function rig({
       return brain.doubt(parameters, outcome);
     },
     shown: (owner?: string): string[] => brain.rows(owner).map(({ name }) => name),
+    /** As an agent that ends: it says so before its connection does. */
     close(): void {
-      drop();
       schedules.close();
+      drop();
     },
   };
 }
