@@ -1,17 +1,19 @@
 /** The libraries of most cells. */
 export const MAIN = { bullmq: '5.81.5', ioredis: '5', agenda: '6.2.6', 'node-cron': '4.6.0' };
 
+const BACKEND = { '@agendajs/redis-backend': '3.0.7' };
+
 /** Folders of libraries, by the name a cell calls them. */
 export const FIXTURES = {
   main: MAIN,
   opentelemetry: {
     '@opentelemetry/auto-instrumentations-node': '0.82.0',
     '@opentelemetry/api': '1.10.0',
-    '@agendajs/redis-backend': '3.0.7',
+    ...BACKEND,
     ...MAIN,
   },
-  sentry: { '@sentry/node': '11.12.0', ...MAIN },
-  datadog: { 'dd-trace': '6.21.0', ...MAIN },
+  sentry: { '@sentry/node': '11.12.0', ...BACKEND, ...MAIN },
+  datadog: { 'dd-trace': '6.21.0', ...BACKEND, ...MAIN },
   iitm: { 'import-in-the-middle': '3.6.0', 'require-in-the-middle': '8.0.1', ...MAIN },
   pm2: { pm2: '7', ...MAIN },
   runners: { tsx: '4.23.15', 'ts-node': '10.9.2', typescript: '5.9.3', vitest: '4.1.12', jest: '30', ...MAIN },

@@ -25,3 +25,6 @@ export function told(stdout: string, word: string): unknown;
 
 /** Runs one cell; resolves with the reasons why it fails, none when it passes. */
 export function runCell(cell: Cell): Promise<string[]>;
+
+/** The binary of a Node version or release line. */
+export function node(version: string): Promise<string>;

@@ -11,6 +11,8 @@ import { FIXTURES, QUIET } from './fixtures.mjs';
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const LIMIT = 120_000;
 
+export { node };
+
 /** Runs a program to its end; what is still running after the limit is killed. */
 export async function run(binary, args, { cwd, env, limit = LIMIT }) {
   const { PATH, HOME, TMPDIR } = process.env;

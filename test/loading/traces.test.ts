@@ -7,7 +7,8 @@ import { type StubBrain, type StubCommand, stubBrain } from '../../src/testing/i
 import { type Child, runChild } from '../support/child.js';
 import { waitFor } from '../support/net.js';
 import { type Redis, startRedis } from '../support/redis.js';
-import { stage } from './run.mjs';
+import { QUIET } from './fixtures.mjs';
+import { node, stage } from './run.mjs';
 
 const MINUTE = 60_000;
 const WORK = ['work first', 'work second', 'work report host', 'work report brain', 'work yearly'];
@@ -17,7 +18,6 @@ type Order = 'before us' | 'after us' | 'when we are connected';
 
 interface Span {
   readonly name: string;
-  readonly id: string;
   readonly parent?: string;
   readonly attributes: { readonly [name: string]: unknown };
 }
@@ -61,23 +61,20 @@ class Host implements AsyncDisposable {
     );
   }
 
-  /** What kinds of spans there are, each with its parent; ports and addresses by what they belong to. */
+  /** What kinds of spans there are: what is done, where, and whether inside of another span. */
   kinds(): readonly string[] {
-    const spans = this.spans();
-    const names = new Map(spans.map(({ id, name }) => [id, name]));
-    const kind = ({ name, parent, attributes }: Span): string => {
-      const statement = String(
-        attributes['db.query.text'] ?? attributes['db.statement'] ?? attributes['redis.raw_command'] ?? '',
-      );
-      const script = /^evalsha (\w+)/i.exec(statement)?.[1] ?? '';
-      const path = String(attributes['url.full'] ?? attributes['http.url'] ?? attributes['url.path'] ?? '');
-      const port = String(
-        attributes['server.port'] ?? attributes['net.peer.port'] ?? attributes['tcp.remote.port'] ?? '',
-      );
-      const at = port === String(this.#redis.port) ? 'redis' : port === '' ? '' : 'elsewhere';
-      return `${name} ${script} ${path.replace(/^.*:\d+/, '')} ${at} < ${parent ? (names.get(parent) ?? 'a span that has not ended') : 'nothing'}`;
+    const redis = String(this.#redis.port);
+    const kind = ({ name, parent = '', attributes }: Span): string => {
+      const first = (...keys: string[]): string => String(keys.map((key) => attributes[key]).find(Boolean) ?? '');
+      const script = /^evalsha (\w+)/i.exec(first('db.query.text', 'db.statement', 'redis.raw_command'))?.[1];
+      const path = first('url.full', 'http.url').replace(/^.*:\d+/, '');
+      const port = first('server.port', 'net.peer.port', 'network.destination.port', 'out.port');
+      const title = name === 'redis.command' ? `${name} ${first('resource')}` : name.replace(/ [\d.]+:\d+$/, '');
+      const at = port === redis ? 'redis' : port === '' ? '' : 'elsewhere';
+      const what = [title, script, path, at].filter(Boolean).join(' ');
+      return /[^0]/.test(parent) ? `${what} in a span` : what;
     };
-    return [...new Set(spans.map(kind))].map((text) => text.replace(/work .*/, 'work')).sort();
+    return [...new Set(this.spans().map(kind))].sort();
   }
 
   /** Neither as the address of a span, nor in any other of its attributes. */
@@ -91,9 +88,16 @@ class Host implements AsyncDisposable {
   }
 }
 
+interface Tracing {
+  readonly fixture: string;
+  readonly preload: string;
+  /** The release line it runs on, where that is not the running one. */
+  readonly line?: string;
+}
+
 interface Situation {
   readonly folder: string;
-  readonly tracing: string;
+  readonly tracing: Tracing;
   readonly order: Order;
   readonly env?: { readonly [name: string]: string };
   readonly brain?: StubBrain;
@@ -102,15 +106,21 @@ interface Situation {
 async function host({ folder, tracing, order, env, brain }: Situation): Promise<Host> {
   const redis = await startRedis();
   const file = join(folder, `spans-${count++}`);
-  const preload = pathToFileURL(join(folder, tracing)).href;
+  const preload = pathToFileURL(join(folder, tracing.preload)).href;
   const ours = brain === undefined ? [] : ['@z4j/bare/register'];
   const preloads = { 'before us': [preload, ...ours], 'after us': [...ours, preload], 'when we are connected': ours };
   const child = await runChild({
     target: folder,
     program: join(folder, 'traced.cjs'),
     register: false,
+    ...(tracing.line === undefined ? {} : { node: await node(tracing.line) }),
     nodeArgs: preloads[order].flatMap((one) => ['--import', one]),
     env: {
+      ...QUIET,
+      // `none` switches Datadog off too.
+      OTEL_TRACES_EXPORTER: '',
+      DD_TRACE_EXPERIMENTAL_EXPORTER: 'log',
+      DD_TRACE_PARTIAL_FLUSH_MIN_SPANS: '1',
       SPANS: file,
       BROKER: redis.url,
       ...(brain === undefined ? { ALONE: '1' } : brain.env),
@@ -138,34 +148,52 @@ async function operate(brain: StubBrain): Promise<void> {
   await command(brain, 'dlq.list', { engine: 'agenda', queue: 'report' });
 }
 
-describe('OpenTelemetry with all its instrumentations', () => {
+/** What the host traces by itself, as `kinds()`. */
+async function ownKinds(folder: string, tracing: Tracing): Promise<readonly string[]> {
+  await using alone = await host({ folder, tracing, order: 'before us' });
+  await alone.worked(WORK);
+  // The rarest of what a worker does by itself is done every second, and so is this.
+  const waits = (): readonly Span[] => alone.spans().filter((span) => JSON.stringify(span).includes('bzpopmin'));
+  await waitFor(() => waits().length > 5, { timeout: MINUTE, what: 'five seconds of a worker' });
+  return alone.kinds();
+}
+
+const OTEL: Tracing = { fixture: 'opentelemetry', preload: 'traces.mjs' };
+const SENTRY: Tracing = { fixture: 'sentry', preload: 'traces-sentry.mjs' };
+const DATADOG: Tracing = { fixture: 'datadog', preload: 'traces-datadog.mjs', line: '22' };
+
+describe.each([
+  [
+    'OpenTelemetry with all its instrumentations',
+    OTEL,
+    [
+      ['ws', 'before us'],
+      ['longpoll', 'before us'],
+      ['ws', 'after us'],
+      ['longpoll', 'when we are connected'],
+    ],
+  ],
+  ['Sentry', SENTRY, [['ws', 'before us']]],
+  ['Datadog', DATADOG, [['ws', 'after us']]],
+] as const)('%s', (_name, tracing, ways) => {
   let folder: string;
-  /** What the host traces by itself. */
   let own: readonly string[];
 
   beforeAll(async () => {
-    folder = await stage('opentelemetry');
-    await using alone = await host({ folder, tracing: 'traces.mjs', order: 'before us' });
-    await alone.worked(WORK);
-    // The rarest of what a worker does by itself is done every second.
-    await waitFor(() => alone.spans().filter(({ name }) => name === 'bzpopmin').length > 5, { timeout: MINUTE });
-    own = alone.kinds();
+    folder = await stage(tracing.fixture);
+    own = await ownKinds(folder, tracing);
   }, 5 * MINUTE);
   afterAll(() => rm(folder, { recursive: true, force: true }));
 
   test('the host alone is traced', () => {
-    expect(own).toEqual(expect.arrayContaining([expect.stringMatching(/^evalsha \w+ .* < start$/)]));
-    expect(own).toContain('GET  /own elsewhere < work');
+    expect(own).toEqual(expect.arrayContaining(['work first in a span', 'work yearly', 'start']));
+    expect(own).toEqual(expect.arrayContaining([expect.stringMatching(/evalsha \w+ redis in a span/)]));
+    expect(own).toEqual(expect.arrayContaining([expect.stringMatching(/ \/own elsewhere in a span/)]));
   });
 
-  test.each([
-    ['ws', 'before us'],
-    ['longpoll', 'before us'],
-    ['ws', 'after us'],
-    ['longpoll', 'when we are connected'],
-  ] as const)('%s, tracing begins %s', { timeout: 3 * MINUTE }, async (transport, order) => {
+  test.each(ways)('%s, tracing begins %s', { timeout: 3 * MINUTE }, async (transport, order) => {
     await using brain = await stubBrain({ heartbeatSeconds: 1 });
-    await using traced = await host({ folder, tracing: 'traces.mjs', order, brain, env: { Z4J_TRANSPORT: transport } });
+    await using traced = await host({ folder, tracing, order, brain, env: { Z4J_TRANSPORT: transport } });
     if (order === 'when we are connected') {
       await brain.until(() => brain.heartbeats.length > 0, MINUTE);
       traced.child.kill('SIGUSR2');
@@ -186,7 +214,7 @@ describe('OpenTelemetry with all its instrumentations', () => {
   test('what the host does when an operator asks for it is traced', { timeout: 3 * MINUTE }, async () => {
     await using brain = await stubBrain();
     const env = { Z4J_AGENT_NAME: 'desk', Z4J_SERVICE_NAME: 'app' };
-    await using traced = await host({ folder, tracing: 'traces.mjs', order: 'before us', brain, env });
+    await using traced = await host({ folder, tracing, order: 'before us', brain, env });
     await traced.child.printed('started', MINUTE);
     await brain.until(() => brain.schedules('app-node-cron').length === 1, MINUTE);
     await command(brain, 'restart_worker', { worker_name: 'desk:mails' });
