@@ -41,7 +41,7 @@ export class HttpClient {
     return new Promise((resolve, reject) => {
       const fail = (cause: unknown): void => {
         clearTimeout(timer);
-        reject(cause instanceof LinkError ? cause : new LinkError('lost', String(cause), { cause }));
+        reject(cause instanceof LinkError ? cause : new LinkError('lost', (cause as Error).message, { cause }));
       };
       const outgoing = quietly(() =>
         request({

@@ -36,15 +36,23 @@ export async function openSocket(url: URL, { env, timeoutMs }: SocketOptions): P
     return secure ? await within(connectTls(target, tunnel)) : tunnel;
   } catch (cause) {
     if (cause instanceof LinkError) throw cause;
-    const { code, message } = cause as NodeJS.ErrnoException;
-    throw new LinkError(
-      'unreachable',
-      code === undefined || message.includes(code) ? message : `${message} (${code})`,
-      {
-        cause,
-      },
-    );
+    throw new LinkError('unreachable', reasonOf(cause as SocketError), { cause });
   }
+}
+
+interface SocketError extends Error {
+  readonly code?: string;
+  /** Of OpenSSL, whose messages hold addresses of memory and files of its own. */
+  readonly reason?: string;
+  /** One for each address that was tried. */
+  readonly errors?: readonly Error[];
+}
+
+function reasonOf({ code = '', message, reason, errors }: SocketError): string {
+  if (code === 'ERR_SSL_WRONG_VERSION_NUMBER') return `nobody speaks TLS there (${code})`;
+  const text =
+    (code.startsWith('ERR_SSL') && reason) || message || errors?.map((each) => each.message).join(', ') || '';
+  return text.includes(code) ? text : `${text} (${code})`;
 }
 
 type Opening = { readonly socket: Socket; readonly ready: Promise<Socket> };

@@ -1,10 +1,11 @@
+import dns from 'node:dns';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createServer as createTlsServer } from 'node:tls';
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import type { TransportName } from '../../../src/link/index.js';
 import { type StubBrain, stubBrain } from '../../../src/testing/index.js';
 import { CERTIFICATE, KEY } from './certificate.js';
@@ -19,6 +20,7 @@ let brain: StubBrain;
 beforeAll(() => writeFileSync(certificateFile, CERTIFICATE));
 afterAll(() => rmSync(folder, { recursive: true }));
 afterEach(async () => {
+  vi.restoreAllMocks();
   for (const socket of sockets) socket.destroy();
   for (const server of servers.splice(0)) server.close();
   await brain.close();
@@ -100,6 +102,31 @@ test('an unknown authority is refused and named', async () => {
   on.link.start();
   await expect.poll(() => on.lines[0]).toMatch(/self-signed certificate.*NODE_EXTRA_CA_CERTS or SSL_CERT_FILE/);
   expect(brain.hellos).toEqual([]);
+});
+
+test('an encrypted address where nobody speaks TLS is named', async () => {
+  brain = await stubBrain();
+  const url = brain.url.replace(/^\w+:/, 'https:');
+  await using on = rig({ url, token: brain.token, secret: brain.secret });
+  on.link.start();
+  await expect
+    .poll(() => on.lines[0])
+    .toMatch(/: nobody speaks TLS there \(ERR_SSL_WRONG_VERSION_NUMBER\); check Z4J_BRAIN_URL/);
+  expect(on.lines.join()).not.toMatch(/\n.|openssl/);
+});
+
+test('every address of a host that refuses is named', async () => {
+  brain = await stubBrain();
+  vi.spyOn(dns, 'lookup').mockImplementation(((_name: string, _how: object, done: (...found: unknown[]) => void) =>
+    done(null, [
+      { address: '127.0.0.1', family: 4 },
+      { address: '127.0.0.2', family: 4 },
+    ])) as unknown as typeof dns.lookup);
+  await using on = rig({ url: 'https://brain.test:9', token: brain.token, secret: brain.secret });
+  on.link.start();
+  await expect
+    .poll(() => on.lines[0])
+    .toMatch(/: connect ECONNREFUSED 127\.0\.0\.1:9, connect E\w+ 127\.0\.0\.2:9; check/);
 });
 
 test('a certificate of another host is refused', async () => {
