@@ -59,6 +59,7 @@ export class Agent {
   #identity: Identity | undefined;
   #link: AgentLink | undefined;
   #opening: Promise<Identity> | undefined;
+  #looked: Promise<void> | undefined;
   #starting: Promise<this> | undefined;
   #stopping: Promise<void> | undefined;
   #gathering: NodeJS.Timeout | undefined;
@@ -153,7 +154,7 @@ export class Agent {
         },
         this.log,
       );
-      observe(this.log);
+      this.#looked = observe(this.log, { late: true });
     }
     hub.recorder = {
       record: (event) => this.#dispatcher.record(event),
@@ -240,7 +241,7 @@ export class Agent {
     if (settings.disabled) return this;
     const secret = this.#checkSettings();
     this.listen();
-    const [{ AgentLink }, identity] = await Promise.all([import('./agent-link.js'), this.#open()]);
+    const [{ AgentLink }, identity] = await Promise.all([import('./agent-link.js'), this.#open(), this.#looked]);
     const storage = this.#storage;
     this.#link = new AgentLink({
       settings,

@@ -69,6 +69,9 @@ function start(failed: (error: unknown) => void): void {
   agent.autostart();
 }
 
+/** Otherwise the application itself imports it, after other modules of its own. */
+const isPreload = (): boolean => /z4j|register/.test([...process.execArgv, env.NODE_OPTIONS].join());
+
 /**
  * Installs the eyes of this thread and waits. The environment is read when the first target loads (PM2 completes it
  * late); the agent starts with the first patched entry module or the first live engine, whichever comes first.
@@ -93,5 +96,5 @@ export function register(): void {
     return hub.enabled(engine);
   };
   hub.onLive = startOnce;
-  observe(log, startOnce);
+  void observe(log, { onPatched: startOnce, late: !isPreload() });
 }

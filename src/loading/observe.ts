@@ -29,11 +29,30 @@ function tell({ engine, package: name, version, file, eye, outcome, error }: Tar
 /** Whether the eyes of this thread are open, whichever copy of this package opened them. */
 export const isObserving = (): boolean => hub.loaded !== undefined;
 
+async function lookBack(log: Log): Promise<void> {
+  const { seeEarlier } = await import('./earlier.js');
+  await seeEarlier((library) =>
+    log.once(
+      `earlier ${library}`,
+      'warn',
+      `${library} was loaded before the agent: functions imported from it by name are not observed. ` +
+        'Start Node with --import @z4j/bare/register, or import it after the agent has started',
+    ),
+  );
+}
+
+export interface Observation {
+  /** Called with each entry module that was patched. */
+  readonly onPatched?: () => void;
+  /** Modules of the application may have loaded before. */
+  readonly late?: boolean;
+}
+
 /**
  * Opens the eyes of this thread: libraries are patched as they load, and those that were loaded already where they can
- * be reached. `onPatched` is called with each entry module that was patched.
+ * be reached, which the promise waits for. Never rejects.
  */
-export function observe(log: Log, onPatched?: () => void): void {
+export function observe(log: Log, { onPatched, late = false }: Observation = {}): Promise<void> {
   hub.onTarget = (report) => {
     tell(report, log);
     if (report.outcome === 'patched' && !report.inner) onPatched?.();
@@ -65,4 +84,5 @@ export function observe(log: Log, onPatched?: () => void): void {
       }
     }, delayMs).unref();
   }
+  return late ? lookBack(log) : Promise.resolve();
 }
