@@ -14,7 +14,7 @@ const otel = createRequire(import.meta.url)(
 ) as typeof import('@opentelemetry/instrumentation');
 
 /** Files that may be loaded past the entry module, or hold a class that it does not export. */
-const FILES = ['queue-base', 'queue', 'worker', 'job', 'flow-producer', 'job-scheduler'];
+const FILES = ['async-fifo-queue', 'queue-base', 'queue', 'worker', 'job', 'flow-producer', 'job-scheduler'];
 
 /** Neither hook tells the path; this one keeps versions apart. */
 const fileOf = (version: string, file: string): string => `bullmq@${version}/node_modules/bullmq/dist/cjs/${file}`;

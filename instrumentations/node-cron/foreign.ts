@@ -146,8 +146,3 @@ export async function update(task: Task, plan: Plan, matcher: TimeMatcher | unde
   await task.stop();
   await task.start();
 }
-
-/** A process that node-cron started for a background task: it gets no agent of its own. */
-export function isDaemon(argv: readonly string[] = process.argv, send: unknown = process.send): boolean {
-  return typeof send === 'function' && /[/\\]node-cron[/\\](dist|src)[/\\](.+[/\\])?daemon\.c?js$/.test(argv[1] ?? '');
-}

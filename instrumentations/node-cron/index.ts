@@ -4,7 +4,6 @@ import { hub } from '../../src/engine.js';
 import { VERSION } from '../../src/version.js';
 import { nodeCronPatch } from './patch.js';
 
-export { isDaemon } from './foreign.js';
 export { NodeCronEngine } from './operate.js';
 export { nodeCronPatch } from './patch.js';
 

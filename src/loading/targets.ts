@@ -21,7 +21,8 @@ export const TARGETS: readonly Target[] = [
     patch: 'bullmqPatch',
     instrumentation: 'BullMQInstrumentation',
     // Deep imports skip the entry, and JobScheduler is not exported before 5.28. Bundlers take dist/esm.
-    inner: /^dist\/(?:cjs|esm)\/classes\/(?:job|job-scheduler|flow-producer|queue|queue-base|worker)\.js$/,
+    inner:
+      /^dist\/(?:cjs|esm)\/classes\/(?:async-fifo-queue|job|job-scheduler|flow-producer|queue|queue-base|worker)\.js$/,
   },
   { engine: 'agenda', package: 'agenda', patch: 'agendaPatch', instrumentation: 'AgendaInstrumentation' },
   { engine: 'agenda', package: '@hokify/agenda', patch: 'agendaPatch', instrumentation: 'AgendaInstrumentation' },

@@ -2,7 +2,6 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { nextMatch, problem } from '../../../instrumentations/node-cron/expressions.js';
-import { isDaemon } from '../../../instrumentations/node-cron/foreign.js';
 import { targetOf } from './hosts.js';
 
 interface Matcher {
@@ -87,17 +86,4 @@ describe('problem', () => {
   ])('%s on %s: %s', (expression, version, fine) => {
     expect(problem(expression, version) === undefined).toBe(fine);
   });
-});
-
-it('knows the processes that node-cron starts for background tasks', () => {
-  const send = (): void => {};
-  const daemon = (path: string): boolean => isDaemon(['node', path], send);
-  expect(daemon('/app/node_modules/node-cron/dist/daemon.cjs')).toBe(true);
-  expect(daemon('/app/node_modules/node-cron/dist/daemon.js')).toBe(true);
-  expect(daemon('/app/node_modules/node-cron/dist/tasks/background-scheduled-task/daemon.js')).toBe(true);
-  expect(daemon('/app/node_modules/node-cron/dist/cjs/tasks/background-scheduled-task/daemon.js')).toBe(true);
-  expect(daemon('/app/node_modules/node-cron/src/background-scheduled-task/daemon.js')).toBe(true);
-  expect(daemon('C:\\app\\node_modules\\node-cron\\dist\\daemon.cjs')).toBe(true);
-  expect(daemon('/app/daemon.js')).toBe(false);
-  expect(isDaemon(['node', '/app/node_modules/node-cron/dist/daemon.js'], null)).toBe(false);
 });
