@@ -7,6 +7,7 @@ export interface Cell {
   readonly program: string;
   readonly targets: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  readonly job?: boolean;
   readonly neighbour?: boolean;
 }
 

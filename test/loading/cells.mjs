@@ -20,6 +20,7 @@ const OURS = '<register>';
  * @property {string} program file of `fixtures/programs`
  * @property {readonly string[]} targets packages that must be patched, and no others
  * @property {Record<string, string>} [env]
+ * @property {boolean} [job] runs a job of BullMQ, for which there is a Redis
  * @property {boolean} [neighbour] compare its marks with a run without us
  */
 
@@ -57,6 +58,17 @@ const neighbours = [
   ['ours, then our OpenTelemetry plug-ins', 'main', [OURS, ...plugins]],
   ['loader that supplies CJS source, then ours', 'main', [...source, OURS]],
   ['ours, then loader that supplies CJS source', 'main', [OURS, ...source]],
+];
+
+/** A job that is really executed. */
+const jobs = [
+  ['ESM', 'main', [OURS], 'job.mjs'],
+  ['CJS', 'main', [OURS], 'job.cjs'],
+  ['OpenTelemetry with its loader, then ours, ESM', 'opentelemetry', [...otelLoader, ...otel, OURS], 'job.mjs'],
+  ['ours, then OpenTelemetry without loader, CJS', 'opentelemetry', [OURS, ...otel], 'job.cjs'],
+  ['ours, then Sentry, ESM', 'sentry', [OURS, ...sentry], 'job.mjs'],
+  ['Datadog, then ours, CJS', 'datadog', [...datadog, OURS], 'job.cjs'],
+  ['ours, then synchronous import-in-the-middle, ESM', 'iitm', [OURS, ...iitm], 'job.mjs', { CELL_IITM: 'sync' }],
 ];
 
 const runners = [
@@ -104,6 +116,19 @@ export function cells() {
           neighbour: true,
         })),
       ),
+    ...jobs.flatMap(([name, fixture, flags, program, env]) =>
+      LINES.filter((node) => env === undefined || isLine(node)).map((node) => ({
+        group: 'a BullMQ job',
+        name,
+        node,
+        fixture,
+        flags,
+        program,
+        targets: ['bullmq'],
+        job: true,
+        ...(env && { env }),
+      })),
+    ),
     ...runners.flatMap(([name, flags, program, targets]) =>
       LINES.map((node) => ({ group: 'runners', name, node, fixture: 'runners', flags, program, targets })),
     ),

@@ -6,7 +6,8 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { stubBrain } from '../../dist/src/testing/index.js';
 import { node } from '../support/nodes.mjs';
 import { installTarget } from '../support/targets.mjs';
-import { FIXTURES, QUIET } from './fixtures.mjs';
+import { FIXTURES, quietly } from './fixtures.mjs';
+import { redis } from './redis.mjs';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const LIMIT = 120_000;
@@ -91,7 +92,7 @@ function baseline(binary, cell, folder) {
   ]);
   if (!baselines.has(key)) {
     const args = [...flagsOf(cell.flags, folder, false), join(folder, cell.program)];
-    baselines.set(key, run(binary, args, { cwd: folder, env: { ...QUIET, ...cell.env } }));
+    baselines.set(key, run(binary, args, { cwd: folder, env: { ...quietly(cell.fixture), ...cell.env } }));
   }
   return baselines.get(key);
 }
@@ -117,7 +118,13 @@ export async function runCell(cell) {
 async function judge(cell, binary, folder, brain) {
   const home = join(folder, 'home');
   const args = [...flagsOf(cell.flags, folder, true), join(folder, cell.program)];
-  const env = { ...QUIET, ...brain.env, Z4J_HOME: home, ...cell.env };
+  const env = {
+    ...quietly(cell.fixture),
+    ...brain.env,
+    Z4J_HOME: home,
+    ...(cell.job && { REDIS: await redis() }),
+    ...cell.env,
+  };
   const { code, signal, stdout, stderr } = await run(binary, args, { cwd: folder, env });
 
   const reasons = [];
@@ -132,8 +139,9 @@ async function judge(cell, binary, folder, brain) {
   if (found.join() !== cell.targets.join())
     reasons.push(`patched ${found.join() || 'nothing'}: ${JSON.stringify(targets)}`);
 
-  if (cell.targets.includes('node-cron')) {
-    const kinds = brain.events.filter(({ engine }) => engine === 'node-cron').map(({ eventType }) => eventType);
+  const runs = cell.job ? 'bullmq' : 'node-cron';
+  if (cell.targets.includes(runs)) {
+    const kinds = brain.events.filter(({ engine }) => engine === runs).map(({ eventType }) => eventType);
     for (const kind of ['task_received', 'task_started', 'task_succeeded'])
       if (kinds.filter((one) => one === kind).length !== 1)
         reasons.push(`events at the brain: ${kinds.join(' ') || 'none'}`);
