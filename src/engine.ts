@@ -268,9 +268,10 @@ export interface Scheduler {
   onChange(listener: () => void): () => void;
   /**
    * `override` is asked whenever code defines a schedule, and at once for those that are defined; what it returns is
-   * in force before the defining call returns. One at a time. Missing: code defines no schedules here.
+   * in force before the defining call returns. One at a time. `isStored`: the schedule is as the engine keeps it, which
+   * need not be what code says; who asks puts the answer in force. Missing: code defines no schedules here.
    */
-  onDefined?(override: (schedule: Schedule) => ScheduleOverride | undefined): () => void;
+  onDefined?(override: (schedule: Schedule, isStored?: boolean) => ScheduleOverride | undefined): () => void;
   /** Puts an override in force on a schedule that is known. */
   applyOverride?(name: string, override: ScheduleOverride): Promise<void>;
   /** Where the list of what was shown under `owner` can be kept in the broker. Missing: the engine has no broker. */

@@ -15,7 +15,7 @@ import {
   type Trace,
   taskId,
 } from './map.js';
-import { engineOf, type Run, registry, remember } from './registry.js';
+import { engineOf, type Run, registry, remember, seen } from './registry.js';
 
 function record(events: readonly TaskEvent[]): void {
   for (const event of events) hub.record(event);
@@ -135,6 +135,7 @@ export function beginRun(job: ForeignJob, earlier: Before): Run {
     failure: undefined,
     soft: undefined,
     revoked: undefined,
+    adopted: false,
   };
   registry.runs.set(job, run);
   return run;
@@ -212,6 +213,19 @@ function finish(run: Run, outcome: Outcome): void {
   }
 }
 
+/** A run that had begun before the library was patched is told from its end, with the time at which it began. */
+export function adopt(job: ForeignJob, failed: boolean): void {
+  const lastRunAt = timeOf(job.attrs.lastRunAt);
+  if (registry.runs.has(job) || lastRunAt === undefined || job.agenda.forkedWorker) return;
+  seen(job.agenda);
+  const { failCount, ...earlier } = before(job);
+  // The failure is counted already.
+  const run = beginRun(job, { ...earlier, failCount: Math.max(0, failCount - (failed ? 1 : 0)) });
+  run.adopted = true;
+  nameRun(run, { plannedAt: undefined, lastRunAt: undefined, lastFinishedAt: undefined, failCount });
+  onStart(job);
+}
+
 export function onSuccess(job: ForeignJob): void {
   const run = registry.runs.get(job);
   if (run !== undefined) finish(run, { kind: 'success', soft: run.soft });
@@ -230,9 +244,12 @@ export function onRetry(job: ForeignJob, details: { nextRunAt?: Date } | undefin
 
 export function onComplete(job: ForeignJob): void {
   const run = registry.runs.get(job);
-  if (run?.failure === undefined) return;
-  const { error, retryAt } = run.failure;
-  finish(run, retryAt === undefined ? { kind: 'failure', error } : { kind: 'retry', error, at: retryAt });
+  if (run === undefined) return;
+  if (run.failure !== undefined) {
+    const { error, retryAt } = run.failure;
+    finish(run, retryAt === undefined ? { kind: 'failure', error } : { kind: 'retry', error, at: retryAt });
+  }
+  if (run.adopted) endRun(run, undefined);
 }
 
 /** The promise of `run()` is settled: nothing more comes. */

@@ -15,7 +15,7 @@ import {
 import * as control from './control.js';
 import { definitionsOf, type ForeignAgenda, labelOf, maxConcurrencyOf } from './foreign.js';
 import { agendasOf, type EngineScope, registry, startedOf } from './registry.js';
-import { schedulerOf } from './schedules.js';
+import { putInForce, schedulerOf } from './schedules.js';
 import { storeOf } from './store.js';
 
 export interface AgendaEngineOptions {
@@ -110,6 +110,11 @@ export class AgendaEngine implements EngineScope {
       this.#host.inventoryChanged();
     }
     this.schedulesChanged();
+  }
+
+  attachedLate(agenda: ForeignAgenda): void {
+    this.startedOrStopped();
+    void putInForce(agenda);
   }
 
   /** For the registry: something that `list()` shows may have changed. */

@@ -19,8 +19,12 @@ const isAgenda = (value: unknown): value is AgendaClass => {
 function agendaClass(exports: unknown): AgendaClass | undefined {
   const { default: main, Agenda } = Object(exports) as { default?: unknown; Agenda?: unknown };
   const inner = (Object(main) as { Agenda?: unknown }).Agenda;
-  return [Agenda, main, inner, exports].find(isAgenda);
+  return [Agenda, main, inner, exports, instanceClass(exports)].find(isAgenda);
 }
+
+/** What is given may be an agenda itself: where the library was bundled, the application has nothing else of it. */
+const instanceClass = (value: unknown): unknown =>
+  typeof value === 'object' && value !== null ? value.constructor : undefined;
 
 /** The class of jobs is not exported before 6; every version makes one without touching its database. */
 function jobPrototype({ prototype }: AgendaClass): object {
@@ -28,7 +32,10 @@ function jobPrototype({ prototype }: AgendaClass): object {
   return Object.getPrototypeOf(prototype.create.call(bare as unknown as ForeignAgenda, 'x'));
 }
 
-const begin = guard('the runs of Agenda', observe.beginRun);
+const begin = guard('the runs of Agenda', (job: ForeignJob, earlier: observe.Before) => {
+  seen(job.agenda);
+  return observe.beginRun(job, earlier);
+});
 const before = guard('the runs of Agenda', observe.before);
 const named = guard(
   'the runs of Agenda',
@@ -120,9 +127,11 @@ const told = guard('the events of Agenda', (event: unknown, args: readonly unkno
       observe.onStart(job);
       break;
     case 'success':
+      observe.adopt(job, false);
       observe.onSuccess(job);
       break;
     case 'fail':
+      observe.adopt(job, true);
       observe.onFail(job, args[1]);
       break;
     case 'retry':
@@ -218,6 +227,7 @@ export const agendaPatch: EnginePatch = {
     const agenda = Agenda.prototype;
     const job = jobPrototype(Agenda);
     registry.version = version;
+    if (instanceClass(exports) === Agenda) seen(exports as ForeignAgenda);
     const done = wrap(agenda, 'emit', watchedEmit) && wrap(job, 'run', watchedRun) && wrap(job, 'save', watchedSave);
     wrap(agenda, 'on', watchedOn);
     wrap(job, 'runJob', watchedChild);

@@ -20,6 +20,8 @@ export interface Run extends RunFacts {
   soft: string | undefined;
   /** An operator cancelled it: whatever Agenda says of its end. */
   revoked: string | undefined;
+  /** It was under way when the library was patched: nobody waits for its promise. */
+  adopted: boolean;
 }
 
 /** What the registry needs of an engine: which agendas are its own. */
@@ -28,6 +30,8 @@ export interface EngineScope extends Engine {
   readonly agenda: ForeignAgenda | undefined;
   startedOrStopped(): void;
   schedulesChanged(): void;
+  /** An agenda is seen that takes jobs already: what its code said of schedules was heard by nobody. */
+  attachedLate(agenda: ForeignAgenda): void;
 }
 
 interface Registry {
@@ -54,7 +58,7 @@ interface Registry {
     readonly at: number;
     readonly error?: unknown;
   }>;
-  overrides: ((schedule: Schedule) => ScheduleOverride | undefined) | undefined;
+  overrides: ((schedule: Schedule, isStored?: boolean) => ScheduleOverride | undefined) | undefined;
   /** Schedules that an operator disabled here: in 6 the next `every()` would enable them again. */
   readonly disabled: Set<string>;
   makeDefault: (() => EngineScope) | undefined;
@@ -105,7 +109,9 @@ export function seen(agenda: ForeignAgenda): void {
     if (agenda.forkedWorker) return;
     registry.agendas = registry.agendas.filter((reference) => reference.deref() !== undefined);
     registry.agendas.push(new WeakRef(agenda));
-    hub.live(engineOf(agenda));
+    const engine = engineOf(agenda);
+    hub.live(engine);
+    if (isStarted(agenda)) engine.attachedLate(agenda);
   });
 }
 

@@ -94,6 +94,37 @@ async function create(engine: EngineScope, definition: ScheduleDefinition): Prom
   return taskName;
 }
 
+/**
+ * What operators decided about schedules that code defined while nobody listened. Never rejects: what cannot be done now
+ * is done when code defines them again.
+ */
+export async function putInForce(agenda: ForeignAgenda): Promise<void> {
+  try {
+    const store = storeOf(agenda);
+    for (const attrs of (await quietly(() => store?.recurring(registry.schedules))) ?? []) {
+      const row = rowOf(agenda, attrs);
+      const wanted = attrs.type === 'single' ? registry.overrides?.(row, true) : undefined;
+      if (store === undefined || wanted === undefined) continue;
+      const { deleted, enabled, expression, timezone } = wanted;
+      const definition: ScheduleDefinition = {
+        ...((deleted || enabled !== undefined) && { enabled: deleted ? false : (enabled as boolean) }),
+        ...(expression !== undefined && expression !== row.expression && { expression }),
+        ...(timezone !== undefined && timezone !== row.timezone && { timezone }),
+        ...(wanted.args !== undefined && { args: wanted.args }),
+        ...(wanted.kwargs !== undefined && { kwargs: wanted.kwargs }),
+      };
+      const found = { agenda, store, attrs, name: row.name };
+      const change = changesOf(found, definition);
+      if (change.disabled === (attrs.disabled === true)) delete change.disabled;
+      if (JSON.stringify(change.data) === JSON.stringify(attrs.data)) delete change.data;
+      if (Object.keys(change).length > 0) await quietly(() => write(found, definition));
+      else if (definition.enabled === false) registry.disabled.add(row.name);
+    }
+  } catch {
+    // The database is away.
+  }
+}
+
 /** The schedules of one engine. `changed` is kept by it and called with every change. */
 export function schedulerOf(engine: EngineScope, listeners: Set<() => void>): Scheduler {
   const list = async (): Promise<readonly Schedule[]> =>
@@ -135,6 +166,7 @@ export function schedulerOf(engine: EngineScope, listeners: Set<() => void>): Sc
     },
     onDefined(override) {
       registry.overrides = override;
+      for (const agenda of startedOf(engine)) void putInForce(agenda);
       return () => {
         if (registry.overrides === override) registry.overrides = undefined;
       };

@@ -197,9 +197,10 @@ function decide({ engine, scheduler, texts, log, watchMs = WATCH_MS }: LastingOp
     });
   };
 
-  const undefine = scheduler.onDefined((schedule) => {
+  const undefine = scheduler.onDefined((schedule, isStored) => {
     const { name } = schedule;
     if (name === creating || decisions.created[name] !== undefined) return undefined;
+    if (isStored) return current().overrides[name]?.set;
     code.set(name, schedule);
     createSoon();
     const override = current().overrides[name];

@@ -165,14 +165,17 @@ export interface Host {
   readonly flavour: Flavour;
   readonly place: Place;
   readonly body: string;
+  /** Runs before anything of ours is in the process; `body` comes when it is. */
+  readonly before?: string;
   readonly esm?: boolean;
   readonly timeout?: number;
 }
 
 /** Starts a host; it ends with its body. */
-export async function startHost({ flavour, place: at, body, esm }: Host): Promise<Child> {
+export async function startHost({ flavour, place: at, body, before, esm }: Host): Promise<Child> {
   const module = esm ?? flavour.family === 'six';
-  const source = `${header(flavour, at, module)}\n(async () => {\n${COMMON}\n${body}\nprocess.exit(0);\n})().catch((error) => { console.error(error); process.exit(1); });\n`;
+  const attached = before === undefined ? '' : `${before}\nawait import('${PRELOAD}');`;
+  const source = `${header(flavour, at, module)}\n(async () => {\n${attached}\n${COMMON}\n${body}\nprocess.exit(0);\n})().catch((error) => { console.error(error); process.exit(1); });\n`;
   return runChild({
     target: await installTarget(
       flavour.name.replace(/^@|\/agenda| on .*/g, '').replace(' ', '-'),
@@ -180,7 +183,7 @@ export async function startHost({ flavour, place: at, body, esm }: Host): Promis
     ),
     program: { source, name: module ? 'host.mjs' : 'host.cjs' },
     register: false,
-    nodeArgs: ['--import', PRELOAD],
+    nodeArgs: before === undefined ? ['--import', PRELOAD] : [],
   });
 }
 
