@@ -393,6 +393,15 @@ describe.concurrent.each(['3.0.3', '4.2.1', '4.6.0'])('the host of %s', (version
   });
 });
 
+it.concurrent('4.6: a schedule that keeps no process alive still keeps none', async () => {
+  const body = `${OPERATE}
+    cron.schedule(far, () => {}, { name: 'quiet', unref: true });
+    await rows('node-cron', 'all');`;
+  const seen = await runHost({ version: '4.6.0', style: 'cjs', body });
+  expect(seen.code, seen.stderr).toBe(0);
+  expect(seen.rows('all')).toMatchObject([{ name: 'quiet', enabled: true }]);
+});
+
 it.concurrent('4.4+: slots that others of the fleet were elected for are counted, not told', async () => {
   for (const version of ['4.4.1', '4.6.0']) {
     const body = `${OPERATE}

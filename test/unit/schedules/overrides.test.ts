@@ -19,7 +19,7 @@ afterEach(() => {
 function application(texts = memoryTexts()) {
   const engine = new MemoryEngine();
   const lines: string[] = [];
-  let ask: ((schedule: Schedule) => ScheduleOverride | undefined) | undefined;
+  let ask: ((schedule: Schedule, isStored?: boolean) => ScheduleOverride | undefined) | undefined;
   const apply = (name: string, { deleted, enabled, expression, timezone }: ScheduleOverride): void => {
     if (deleted) engine.schedules.delete(name);
     else {
@@ -62,6 +62,8 @@ function application(texts = memoryTexts()) {
       open.push(made);
       return made;
     },
+    /** The engine finds a schedule that code defined while nobody listened. */
+    found: (name: string) => ask?.(engine.schedules.get(name) as Schedule, true),
     decisions: () => readDecisions(texts.get(overridesKey('memory'))),
   };
 }
@@ -99,6 +101,22 @@ describe('what an operator decided', () => {
     expect(second.lines[0]).toContain(
       'the code of a now says expression "0 2 * * *" (in force: "0 1 * * *"): what the operator set stays until `z4j-bare schedules reset a`',
     );
+  });
+
+  it('is told to an engine that keeps schedules, whose word is not that of code', async () => {
+    const first = application();
+    first.define('a');
+    const scheduler = first.start();
+    await scheduler.update('a', { enabled: false });
+    scheduler.close();
+    const second = application(first.texts);
+    const again = second.start();
+    second.engine.define('a', { enabled: false });
+    expect(second.found('a')).toEqual({ enabled: false });
+    expect(second.lines).toEqual([]);
+    // What is stored was not taken for what code says: there is still something to decide.
+    await again.update('a', { enabled: false });
+    expect(second.decisions().overrides.a?.set).toEqual({ enabled: false });
   });
 
   it('is forgotten when it is what code says', async () => {
