@@ -15,6 +15,15 @@ export const FIXTURES = {
   sentry: { '@sentry/node': '11.12.0', ...BACKEND, ...MAIN },
   datadog: { 'dd-trace': '6.21.0', ...BACKEND, ...MAIN },
   iitm: { 'import-in-the-middle': '3.6.0', 'require-in-the-middle': '8.0.1', ...MAIN },
+  managers: { pnpm: '10.34.8', yarn: '1.22.22', '@yarnpkg/cli-dist': '4.18.1' },
+  nest: {
+    '@nestjs/bullmq': '12.0.0',
+    '@nestjs/common': '12.5.1',
+    '@nestjs/core': '12.5.1',
+    'reflect-metadata': '0.2.2',
+    rxjs: '7.8.2',
+    ...MAIN,
+  },
   pm2: { pm2: '7', ...MAIN },
   runners: { tsx: '4.23.15', 'ts-node': '10.9.2', typescript: '5.9.3', vitest: '4.1.12', jest: '30', ...MAIN },
 };

@@ -4,6 +4,8 @@ import { build, type Format } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z4jBare } from '../../src/esbuild.js';
 import { stubBrain } from '../../src/testing/index.js';
+import { runChild } from '../support/child.js';
+import { startRedis } from '../support/redis.js';
 import { run, stage, told } from './run.mjs';
 
 const MINUTE = 60_000;
@@ -76,6 +78,44 @@ describe('bundles', () => {
   });
 });
 
+test('a NestJS application with @nestjs/bullmq', { timeout: 4 * MINUTE }, async () => {
+  const folder = await stage('nest');
+  const redis = await startRedis();
+  try {
+    await using brain = await stubBrain();
+    await using child = await runChild({
+      target: folder,
+      program: {
+        name: 'nest.mjs',
+        source: `
+          import 'reflect-metadata';
+          import { BullModule, getQueueToken, Processor, WorkerHost } from '@nestjs/bullmq';
+          import { Module } from '@nestjs/common';
+          import { NestFactory } from '@nestjs/core';
+          class Mail extends WorkerHost {
+            async process(job) {
+              return job.data.n * 2;
+            }
+          }
+          Processor('mail')(Mail);
+          class App {}
+          const connection = { host: '127.0.0.1', port: ${redis.port} };
+          const imports = [BullModule.forRoot({ connection }), BullModule.registerQueue({ name: 'mail' })];
+          Module({ imports, providers: [Mail] })(App);
+          const app = await NestFactory.createApplicationContext(App, { logger: false });
+          await app.get(getQueueToken('mail')).add('double', { n: 21 });`,
+      },
+      env: brain.env,
+    });
+    const ended = await brain.waitFor({ eventType: 'task_succeeded' }, MINUTE);
+    expect(ended.data).toMatchObject({ task_name: 'double', result: 42 });
+    expect(child.stderr()).toBe('');
+  } finally {
+    await redis.stop();
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
 describe('vitest', () => {
   let folder: string;
   beforeAll(async () => {
@@ -108,4 +148,30 @@ describe('vitest', () => {
     expect(output.stdout + output.stderr).toContain('1 passed');
     expect(output.code).toBe(0);
   });
+});
+
+test('jest: only what is handed over is observed', { timeout: 3 * MINUTE }, async () => {
+  const folder = await stage('runners');
+  try {
+    await writeFile(join(folder, 'jest.config.mjs'), `export default { testMatch: ['**/*.spec.mjs'], transform: {} };`);
+    await writeFile(
+      join(folder, 'app.spec.mjs'),
+      `import * as cron from 'node-cron';
+      import * as bullmq from 'bullmq';
+      import { hub, instrument } from '@z4j/bare';
+      test('targets', () => {
+        const before = hub.targets.length;
+        const observed = [instrument(bullmq), instrument(cron.default)];
+        expect({ before, observed }).toEqual({ before: 0, observed: [true, true] });
+        expect(Symbol.for('z4j.bare.wrapped') in bullmq.Worker.prototype.run).toBe(true);
+      });`,
+    );
+    const cli = join(folder, '../node_modules/jest/bin/jest.js');
+    const flags = ['--no-warnings', '--experimental-vm-modules', '--import', '@z4j/bare/register'];
+    const output = await run(process.execPath, [...flags, cli, '--rootDir', folder, '-i'], { cwd: folder, env: TOKEN });
+    expect(output.stderr).toMatch(/Tests: +1 passed/);
+    expect(output.code).toBe(0);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
 });
