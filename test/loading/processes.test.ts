@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type StubBrain, stubBrain } from '../../src/testing/index.js';
 import { type Child, runChild } from '../support/child.js';
 import { type Redis, startRedis } from '../support/redis.js';
-import { installTarget } from '../support/targets.mjs';
+import { installTarget, target } from '../support/targets.mjs';
 import { MAIN } from './fixtures.mjs';
 import { run, stage } from './run.mjs';
 
@@ -103,6 +103,40 @@ describe('none in helpers', () => {
     await settled(brain, [2, 4, 6]);
     expect(agents(brain)).toBe(1);
     expect(brain.events.filter(({ eventType }) => eventType === 'task_started')).toHaveLength(3);
+    expect(child.stderr()).toBe('');
+  });
+
+  test('forked jobs of Agenda', { timeout: 2 * MINUTE }, async () => {
+    await using brain = await stubBrain();
+    await using child = await runChild({
+      target: await target('agenda-6.2.6'),
+      env: { ...brain.env, REDIS: redis.url },
+      program: {
+        name: 'forking.mjs',
+        source: `
+          import { fileURLToPath } from 'node:url';
+          import { RedisBackend } from '@agendajs/redis-backend';
+          import { Agenda } from 'agenda';
+          const [, , forked, id] = process.argv;
+          const agenda = new Agenda({
+            backend: new RedisBackend({ connectionString: process.env.REDIS }),
+            processEvery: 200,
+            ...(forked ? { forkedWorker: true } : { forkHelper: { path: fileURLToPath(import.meta.url), options: {} } }),
+          });
+          agenda.define('forked', async () => undefined);
+          if (forked) {
+            await agenda.ready;
+            await agenda.runForkedJob(id);
+            process.exit();
+          }
+          await agenda.start();
+          await agenda.create('forked', {}).forkMode(true).schedule(new Date()).save();`,
+      },
+    });
+    await brain.waitFor({ eventType: 'task_succeeded' }, MINUTE);
+    const kinds = brain.events.filter(({ taskId }) => taskId !== '').map(({ eventType }) => eventType);
+    expect(kinds.toSorted()).toEqual(['task_received', 'task_sent', 'task_started', 'task_succeeded']);
+    expect(agents(brain)).toBe(1);
     expect(child.stderr()).toBe('');
   });
 
