@@ -230,8 +230,10 @@ const purge: Handler = async (subject, { parameters }, context) => {
   context.allowPurge(label, before);
   // The broker empties what it has just listed: what came in between would be gone without a word, and what ran in
   // between would be told as purged.
-  const [ids] = await inOnePiece(queue, () =>
-    Promise.all([queue.getRanges(['wait', 'paused', 'prioritized'], 0, -1), queue.drain(false)]),
+  const [ids] = await inOnePiece(
+    queue,
+    () => queue.getRanges(['wait', 'paused', 'prioritized'], 0, -1),
+    () => queue.drain(false),
   );
   const place = placeOf(queue);
   let purged = 0;

@@ -96,15 +96,24 @@ interface Socketed {
   readonly stream?: { cork?(): void; uncork?(): void };
 }
 
-/** Sends the calls that `run` makes in one turn in one piece: the broker takes nobody else's in between. */
-export async function inOnePiece<T>(queue: OperableQueue, run: () => Promise<T>): Promise<T> {
+/**
+ * Asks the broker for two things in one piece: it takes nobody else's in between. PostgreSQL, where each may go over a
+ * connection of its own, is asked for one after the other.
+ */
+export async function inOnePiece<A, B>(
+  queue: OperableQueue,
+  first: () => Promise<A>,
+  second: () => Promise<B>,
+): Promise<[A, B]> {
   const owner = queue as ClientOwner;
-  const stream = (await (owner.getBackend?.().client ?? owner.client))?.stream;
+  const client = await (owner.getBackend?.().client ?? owner.client);
+  if (client === undefined) return [await first(), await second()];
+  const { stream } = client;
   if (stream?.uncork !== undefined) {
     stream.cork?.();
     setImmediate(() => stream.uncork?.());
   }
-  return run();
+  return Promise.all([first(), second()]);
 }
 
 /** Jobs that wait for a worker. */

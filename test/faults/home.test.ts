@@ -90,7 +90,7 @@ describe('a home', () => {
     const expected = expectedOf(host, prefix, count);
     const found = (): object => Object.fromEntries(Object.keys(expected).map((id) => [id, arrivals.of(id)]));
     await waitFor(() => Object.entries(expected).every(([id, kinds]) => arrivals.of(id).length >= kinds.length), {
-      timeout: 20_000,
+      timeout: 60_000,
     }).catch(() => undefined);
     expect(found()).toEqual(expected);
   };
@@ -124,7 +124,7 @@ describe('a home', () => {
     await work('a', 20);
     await network.trouble({ stall: 'up' });
     const working = work('b', 100);
-    await brain.until(() => arrivals.of('removed:a-0').length > 0);
+    await brain.until(() => arrivals.of('removed:a-0').length > 0, 30_000);
     rmSync(home, { recursive: true, force: true });
     await working;
     await work('c', 20);
@@ -142,7 +142,7 @@ describe('a home', () => {
     await work('a', 20);
     await network.trouble({ stall: 'up' });
     await work('b', 1000);
-    await waitFor(() => child.stderr().includes('\n'));
+    await waitFor(() => child.stderr().includes('\n'), { timeout: 30_000 });
     await network.trouble();
     await arrived('a', 20);
     await arrived('b', 1000);

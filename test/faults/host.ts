@@ -205,7 +205,7 @@ export async function finished(bullmq: BullMQ, redisPort: number, host: Host, pr
         wrong = all.filter((number) => states[number] !== fate(number));
         return wrong.length === 0;
       },
-      { timeout: 20_000, what: () => `the end of the jobs ${prefix} ${wrong}` },
+      { timeout: 60_000, what: () => `the end of the jobs ${prefix} ${wrong}` },
     );
   } finally {
     await queue.close();

@@ -25,7 +25,7 @@ describe.concurrent.each(FLAVOURS)('$name', (flavour) => {
       flavour,
       `const agenda = make({ name: 'first' });
        await ready(agenda);
-       define(agenda, 'fine', async (job) => { await sleep(20); await agenda.now('child', { of: 'fine' }); });
+       define(agenda, 'fine', async (job) => { await sleep(20); await agenda.schedule(new Date(Date.now() + 500), 'child', { of: 'fine' }); });
        define(agenda, 'child', async () => {});
        define(agenda, 'callback', (job, done) => setTimeout(done, 5));
        define(agenda, 'throws', async () => { throw new TypeError('no luck'); });
