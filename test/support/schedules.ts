@@ -129,13 +129,16 @@ export function operator(project: BrainProject) {
   const base = `/projects/${project.slug}/schedules`;
   const row = async (name: string): Promise<Row | undefined> =>
     (await schedulesOf(project)).find((each) => each.name === name);
-  /** A brain takes one operation of an owner at a time: waits until the one before is confirmed. */
-  const issue = async (path: string, body: object): Promise<Row> => {
+  /**
+   * A brain takes one operation of an owner at a time, on the row as it is: waits until the one before is confirmed,
+   * and looks again where a run or a new next time has changed the row.
+   */
+  const issue = async (path: string, body: () => object | Promise<object>): Promise<Row> => {
     for (const end = Date.now() + 30_000; ; await new Promise((resolve) => setTimeout(resolve, 100))) {
       try {
-        return await project.rest.post(path, body);
+        return await project.rest.post(path, await body());
       } catch (error) {
-        if (!/awaiting confirmation/.test(String(error)) || Date.now() > end) throw error;
+        if (!/awaiting confirmation|changed since it was displayed/.test(String(error)) || Date.now() > end) throw error;
       }
     }
   };
@@ -166,7 +169,7 @@ export function operator(project: BrainProject) {
     },
     async press(name: string, action: 'enable' | 'disable' | 'trigger'): Promise<void> {
       const { id } = (await row(name)) as Row;
-      await issue(`${base}/${id}/${action}`, {});
+      await issue(`${base}/${id}/${action}`, () => ({}));
     },
     /** Resolves with the operation when it is no longer pending. */
     async native(
@@ -175,14 +178,16 @@ export function operator(project: BrainProject) {
       definition: object = {},
       timeout = 75_000,
     ): Promise<Row> {
-      const target = name === undefined ? undefined : ((await row(name)) as Row);
-      const owner = target?.scheduler ?? ((await schedulesOf(project))[0] as Row).scheduler;
-      const issued = await issue(`${base}/native-operations`, {
-        request_id: randomUUID(),
-        scheduler: owner,
-        operation,
-        definition,
-        ...(target === undefined ? {} : { schedule_id: target.id, observed_control_token: target.control_token }),
+      const issued = await issue(`${base}/native-operations`, async () => {
+        const target = name === undefined ? undefined : ((await row(name)) as Row);
+        const owner = target?.scheduler ?? ((await schedulesOf(project))[0] as Row).scheduler;
+        return {
+          request_id: randomUUID(),
+          scheduler: owner,
+          operation,
+          definition,
+          ...(target === undefined ? {} : { schedule_id: target.id, observed_control_token: target.control_token }),
+        };
       });
       let found = issued;
       const look = async (): Promise<boolean> => {
