@@ -138,7 +138,8 @@ export function operator(project: BrainProject) {
       try {
         return await project.rest.post(path, await body());
       } catch (error) {
-        if (!/awaiting confirmation|changed since it was displayed/.test(String(error)) || Date.now() > end) throw error;
+        if (!/awaiting confirmation|changed since it was displayed/.test(String(error)) || Date.now() > end)
+          throw error;
       }
     }
   };
