@@ -20,6 +20,12 @@ export function patchOf(target: Target): EnginePatch {
   return found;
 }
 
+/** Loads the patch of a target without requiring it: the application may be linking modules that it needs. */
+export async function preparePatch(target: Target): Promise<void> {
+  const exports = (await import(pathOf(target))) as PatchModule;
+  patches.set(target.engine, exports[target.patch] as EnginePatch);
+}
+
 /**
  * Hands over the patch of a target when the first module of it loads: at once, unless the application is just linking
  * the patch itself. A Node without sound synchronous hooks refuses to require it then.

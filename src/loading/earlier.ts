@@ -2,8 +2,9 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { hub } from '../hub.js';
 import { targetOfUrl } from './append.js';
-import { see } from './door.js';
+import { preparePatch, see } from './door.js';
 import { manifest, role } from './manifest.js';
 import { TARGETS, type Target } from './targets.js';
 
@@ -42,9 +43,10 @@ export async function seeEarlier(partly: (library: string) => void): Promise<voi
     for (const url of scripts()) {
       const found = targetOfUrl(url);
       if (found === undefined || role(found) !== 'entry' || require.cache?.[fileURLToPath(url)] !== undefined) continue;
+      const { target, directory } = found;
+      if (hub.enabled(target.engine)) await preparePatch(target);
       // One that was loaded is not loaded again.
       see(fileURLToPath(url), await import(url), 'cache');
-      const { target, directory } = found;
       if (target.rebind !== undefined) partly(`${target.package} ${manifest(directory)?.version}`);
     }
   } catch {

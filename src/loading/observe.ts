@@ -1,3 +1,4 @@
+import { createRequire } from 'node:module';
 import { setTimeout } from 'node:timers';
 import { hub, type TargetReport } from '../hub.js';
 import type { Log } from '../log.js';
@@ -30,7 +31,8 @@ function tell({ engine, package: name, version, file, eye, outcome, error }: Tar
 export const isObserving = (): boolean => hub.loaded !== undefined;
 
 async function lookBack(log: Log): Promise<void> {
-  const { seeEarlier } = await import('./earlier.js');
+  // Required: while an import() is under way, Node 20 refuses to require the patch of a library that loads now.
+  const { seeEarlier } = createRequire(import.meta.url)('./earlier.js') as typeof import('./earlier.js');
   await seeEarlier((library) =>
     log.once(
       `earlier ${library}`,
@@ -84,5 +86,6 @@ export function observe(log: Log, { onPatched, late = false }: Observation = {})
       }
     }, delayMs).unref();
   }
-  return late ? lookBack(log) : Promise.resolve();
+  if (!late) return Promise.resolve();
+  return lookBack(log).catch((error) => log.debug(`what was loaded earlier is not found: ${String(error)}`));
 }
