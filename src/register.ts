@@ -46,27 +46,32 @@ interface Autostart {
   autostart(): void;
 }
 
-function start(failed: (error: unknown) => void): void {
-  let agent: Autostart;
-  try {
-    agent = createRequire(import.meta.url)('./autostart.js') as Autostart;
-  } catch {
-    // As in loading/door.ts: the application may be linking it.
-    const release = hold();
-    const path = './autostart.js';
-    import(path)
-      .then(({ autostart }: Autostart) => {
-        const replay = release();
-        autostart();
-        replay();
-      })
-      .catch((error: unknown) => {
-        release();
-        failed(error);
-      });
-    return;
+/** Where modules of the application have loaded already, it may be linking some that the agent needs as well. */
+function start(late: boolean, failed: (error: unknown) => void): void {
+  if (!late) {
+    let agent: Autostart | undefined;
+    try {
+      agent = createRequire(import.meta.url)('./autostart.js') as Autostart;
+    } catch {
+      // As in loading/door.ts: it is linking them.
+    }
+    if (agent !== undefined) {
+      agent.autostart();
+      return;
+    }
   }
-  agent.autostart();
+  const release = hold();
+  const path = './autostart.js';
+  import(path)
+    .then(({ autostart }: Autostart) => {
+      const replay = release();
+      autostart();
+      replay();
+    })
+    .catch((error: unknown) => {
+      release();
+      failed(error);
+    });
 }
 
 /** Otherwise the application itself imports it, after other modules of its own. */
@@ -81,12 +86,13 @@ export function register(): void {
   const failed = (error: unknown): void => {
     log.once('start', 'error', `the agent did not start: ${error instanceof Error ? error.message : String(error)}`);
   };
+  const late = !isPreload();
   let started = false;
   const startOnce = (): void => {
     if (started) return;
     started = true;
     try {
-      start(failed);
+      start(late, failed);
     } catch (error) {
       failed(error);
     }
@@ -96,5 +102,5 @@ export function register(): void {
     return hub.enabled(engine);
   };
   hub.onLive = startOnce;
-  void observe(log, { onPatched: startOnce, late: !isPreload() });
+  void observe(log, { onPatched: startOnce, late });
 }

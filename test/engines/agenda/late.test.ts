@@ -36,8 +36,6 @@ describe.concurrent.each(FLAVOURS)('attached late to $name', (flavour) => {
         place: place(servers, flavour),
         before: BEFORE,
         body: `
-        // Node 20 cannot import the package while it is looking for what was loaded before.
-        if (${flavour.family === 'six'}) await until(() => hub.targets.length > 0, 'a look at what was loaded before');
         const { instrument } = await import('${INDEX}');
         print({ observed: [instrument(${given}), instrument(${given})] });
         // While an agenda has nothing to do, nothing of the library leads to it.
