@@ -1,4 +1,4 @@
-import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
+import { AsyncResource } from 'node:async_hooks';
 import { createRequire } from 'node:module';
 
 const newContext = (): AsyncResource => new AsyncResource('Z4J', { requireManualDestroy: true });
@@ -13,8 +13,6 @@ const atLoad = newContext();
 function outside<T>(fn: () => T): T {
   return atLoad.runInAsyncScope(newContext).runInAsyncScope(fn);
 }
-
-const quiet = new AsyncLocalStorage<true>();
 
 type Around = <T>(fn: () => T) => T;
 type Keyed = { readonly [key: PropertyKey]: unknown };
@@ -80,11 +78,12 @@ function datadog(): Around | undefined {
 /**
  * Runs our own I/O where the host's traces and stores do not see it: outside the host's asynchronous context, and with
  * tracing suppressed where OpenTelemetry, Sentry or Datadog are there. They are looked up, never loaded, and each time:
- * an SDK may start after a connection of ours was opened.
+ * an SDK may start after a connection of ours was opened. No store of our own is used: before Node 24 the first one makes
+ * every promise of the process dearer.
  */
 export function quietly<T>(fn: () => T): T {
   return outside(() => {
-    let run = (): T => quiet.run(true, fn);
+    let run = fn;
     for (const find of [openTelemetry, sentry, datadog]) {
       const around = find();
       const inner = run;
@@ -93,9 +92,6 @@ export function quietly<T>(fn: () => T): T {
     return run();
   });
 }
-
-/** Whether this is work of ours. */
-export const isQuiet = (): boolean => quiet.getStore() === true;
 
 /** Runs what an operator asked of the host's own code where the host sees it as its own, in no request. */
 export function asHost<T>(fn: () => T): T {

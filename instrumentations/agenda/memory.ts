@@ -1,5 +1,6 @@
-import { quietly, type SchedulesMemory } from '../../src/engine.js';
+import type { SchedulesMemory } from '../../src/engine.js';
 import type { ForeignAgenda } from './foreign.js';
+import { quietly } from './quiet.js';
 import type { Store } from './store.js';
 
 const PREFIX = 'z4j:schedules:';

@@ -9,11 +9,11 @@ import {
   type Inventory,
   type JsonObject,
   type JsonValue,
-  quietly,
   type Scheduler,
 } from '../../src/engine.js';
 import * as control from './control.js';
 import { definitionsOf, type ForeignAgenda, labelOf, maxConcurrencyOf } from './foreign.js';
+import { quietly } from './quiet.js';
 import { agendasOf, type EngineScope, registry, startedOf } from './registry.js';
 import { putInForce, schedulerOf } from './schedules.js';
 import { storeOf } from './store.js';

@@ -1,9 +1,10 @@
-import { asHost, type EnginePatch, hub, isQuiet } from '../../src/engine.js';
+import { asHost, type EnginePatch, hub } from '../../src/engine.js';
 import { type CurrentRun, currentRun, guard, type Method, wrap } from '../common.js';
 import type { Attrs, ForeignAgenda, ForeignId, ForeignJob } from './foreign.js';
 import { taskId } from './map.js';
 import { isOurs } from './memory.js';
 import * as observe from './observe.js';
+import { isQuiet } from './quiet.js';
 import './operate.js';
 import { desired } from './plan.js';
 import { engineOf, type Run, registry, seen } from './registry.js';

@@ -2,7 +2,6 @@
 import {
   CommandError,
   type JsonValue,
-  quietly,
   type Schedule,
   type ScheduleDefinition,
   type Scheduler,
@@ -11,6 +10,7 @@ import { connected } from './control.js';
 import { type Attrs, definitionsOf, type ForeignAgenda, idOf } from './foreign.js';
 import { memoryIn } from './memory.js';
 import { dataOf, replan, rowOf, scheduleName, specOf } from './plan.js';
+import { quietly } from './quiet.js';
 import { type EngineScope, registry, startedOf } from './registry.js';
 import { type Store, storeOf } from './store.js';
 
