@@ -20,7 +20,10 @@ export class Connection {
   constructor(socket: WebSocket, state: BrainState) {
     this.#socket = socket;
     this.#state = state;
-    socket.on('message', (data) => this.#guarded(() => this.#read(bytes(data))));
+    socket.on('message', (data) => {
+      // Who was shown the door is not listened to any more, whatever was on its way.
+      if (socket.readyState === socket.OPEN) this.#guarded(() => this.#read(bytes(data)));
+    });
     socket.on('error', () => socket.terminate());
     socket.on('close', () => state.disconnected(this));
   }

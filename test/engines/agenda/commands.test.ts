@@ -29,7 +29,8 @@ describe.concurrent.each(FLAVOURS)('commands on $name', (flavour) => {
        let broken = true;
        const got = [];
        define(agenda, 'job', async (job) => { got.push(job.attrs.data); if (broken) throw new Error('broken ' + job.attrs.data?.n); });
-       define(agenda, 'long', async () => { await sleep(1500); });
+       let freed = false;
+       define(agenda, 'long', async () => { while (!freed) await sleep(20); });
        define(agenda, 'tick', async () => { throw new Error('tick'); });
        await agenda.start();
        const command = (action, parameters) => execute('agenda', action, parameters);
@@ -63,6 +64,7 @@ describe.concurrent.each(FLAVOURS)('commands on $name', (flavour) => {
        await until(() => count('started', 'long'));
        await attempt('running', () => command('retry_task', { task_id: long }));
        await attempt('reconcileRunning', () => command('reconcile_task', { task_id: long }));
+       freed = true;
        const later = await submit({ task_name: 'job', args: [], kwargs: {}, eta: 3600 });
        await attempt('later', () => command('reconcile_task', { task_id: later }));
        print({ got, ids: { a, b, c } });
@@ -117,7 +119,7 @@ describe.concurrent.each(FLAVOURS)('commands on $name', (flavour) => {
   it('cancel what waits, is reserved, or runs; purge what waits only', async () => {
     const seen = await run(
       flavour,
-      `const agenda = await ready(make({ processEvery: 6000 }));
+      `const agenda = await ready(make({ processEvery: 9000 }));
        const ran = [];
        for (const name of ['reserved', 'waits']) define(agenda, name, async (job) => { ran.push(name); });
        define(agenda, 'runs', async (job) => { ran.push('runs'); while (!job.canceled && ran.length < 100) { await sleep(20); if (!job.cancel && stop) return; } });
@@ -129,7 +131,7 @@ describe.concurrent.each(FLAVOURS)('commands on $name', (flavour) => {
        const waits = await agenda.schedule(new Date(Date.now() + 3600e3), 'waits', {});
        await attempt('waits', () => command('cancel_task', { task_id: id(waits) }));
        await attempt('gone', () => command('cancel_task', { task_id: id(waits) }));
-       const due = Date.now() + 11000;
+       const due = Date.now() + 17000;
        const reserved = await agenda.schedule(new Date(due), 'reserved', {});
        const probe = async () => (await command('reconcile_task', { task_id: id(reserved) }), (await (agenda.jobs ? agenda.jobs({ name: 'reserved' }) : agenda.queryJobs({ name: 'reserved' }).then(({ jobs }) => jobs.map((attrs) => ({ attrs })))))[0].attrs.lockedAt);
        await until(probe, 'reservation');

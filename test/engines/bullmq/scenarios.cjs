@@ -237,15 +237,16 @@ const scenarios = {
 
   async stalledForGood(t) {
     const options = {
-      lockDuration: 150,
+      // Long enough to fail it on a busy machine, short enough for the run to lose it.
+      lockDuration: 1000,
       lockRenewTime: 60_000,
-      stalledInterval: 100,
+      stalledInterval: 300,
       maxStalledCount: 0,
       concurrency: 2,
     };
     let finished = false;
     t.worker(async () => {
-      await t.sleep(2500);
+      await t.sleep(4000);
       finished = true;
     }, options);
     const queue = t.queue();

@@ -44,7 +44,9 @@ describe.concurrent('names', () => {
 
   it('3.x: runOnInit is one run, and what it defines is another schedule', async () => {
     const body = `${OPERATE}
-      cron.schedule(far, () => { cron.schedule(far, () => 1, { name: 'inner', scheduled: false }); return 7; }, { name: 'outer', runOnInit: true, scheduled: false });
+      let ran = false;
+      cron.schedule(far, () => { cron.schedule(far, () => 1, { name: 'inner', scheduled: false }); ran = true; return 7; }, { name: 'outer', runOnInit: true, scheduled: false });
+      await until(() => ran);
       await rows('node-cron', 'all');`;
     const seen = await runHost({ version: '3.0.3', style: 'cjs', body });
     expect(seen.runs('outer')).toEqual([['received', 'started', 'succeeded']]);
