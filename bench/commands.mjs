@@ -4,15 +4,13 @@
  * question of the host's own to the broker, under the same load, is what a command is compared with.
  */
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
 import { copyFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { stubBrain } from '../dist/src/testing/index.js';
 import { installTarget } from '../test/support/targets.mjs';
+import { makeHome, startRedis } from './servers.mjs';
 
 const [rounds = 3, version = '5.81.5'] = process.argv.slice(2).map((text, at) => (at === 0 ? Number(text) : text));
 const RATE = 1000;
@@ -28,23 +26,8 @@ const folder = await installTarget(`bullmq-${version}`, {
 });
 await copyFile(new URL('./host/commands.mjs', import.meta.url), join(folder, 'bench-commands.mjs'));
 
-const freePort = () =>
-  new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
-
-const redisPort = await freePort();
-const redis = spawn('redis-server', ['--port', redisPort, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'], {
-  stdio: 'ignore',
-});
-const home = mkdtempSync(join(tmpdir(), 'z4j-bench-'));
-process.on('exit', () => {
-  redis.kill();
-  rmSync(home, { recursive: true, force: true });
-});
+const redisPort = await startRedis();
+const home = makeHome();
 
 /** A fresh host; `ask` resolves with what it says to a step. */
 async function startHost() {

@@ -4,16 +4,14 @@
  * this process. CPU is user + system of the host from the first job until the brain has everything.
  */
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
 import { copyFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { stubBrain } from '../dist/src/testing/index.js';
 import { installTarget } from '../test/support/targets.mjs';
+import { makeHome, startRedis } from './servers.mjs';
 
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { thread: { type: 'boolean' } } });
 const [jobs = 20_000, rounds = 4] = positionals.slice(0, 2).map(Number);
@@ -25,23 +23,8 @@ const register = fileURLToPath(new URL('../register.mjs', import.meta.url));
 const folder = await installTarget(`bullmq-${version}`, { bullmq: version, ioredis: '5' });
 await copyFile(new URL('./host/jobs.mjs', import.meta.url), join(folder, 'bench-jobs.mjs'));
 
-const freePort = () =>
-  new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
-
-const redisPort = await freePort();
-const redis = spawn('redis-server', ['--port', redisPort, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'], {
-  stdio: 'ignore',
-});
-const home = mkdtempSync(join(tmpdir(), 'z4j-bench-'));
-process.on('exit', () => {
-  redis.kill();
-  rmSync(home, { recursive: true, force: true });
-});
+const redisPort = await startRedis();
+const home = makeHome();
 
 async function measure(withAgent) {
   const stub = withAgent ? await stubBrain({ record: false }) : undefined;

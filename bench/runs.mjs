@@ -5,16 +5,14 @@
  * host from the first run until the brain has everything.
  */
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
 import { copyFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { stubBrain } from '../dist/src/testing/index.js';
 import { target } from '../test/support/targets.mjs';
+import { makeHome, startRedis } from './servers.mjs';
 
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { dist: { type: 'string' } } });
 const ENGINES = {
@@ -28,22 +26,8 @@ const rounds = Number(roundsWanted ?? 4);
 const packages = { agent: fileURLToPath(new URL('..', import.meta.url)) };
 if (values.dist !== undefined) packages.other = resolve(values.dist);
 
-const freePort = () =>
-  new Promise((done) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => done(port));
-    });
-  });
-const redisPort = await freePort();
-const server = spawn('redis-server', ['--port', redisPort, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'], {
-  stdio: 'ignore',
-});
-const home = mkdtempSync(join(tmpdir(), 'z4j-bench-'));
-process.on('exit', () => {
-  server.kill();
-  rmSync(home, { recursive: true, force: true });
-});
+const redisPort = await startRedis();
+const home = makeHome();
 
 async function measure({ folder, events, host, redis }, runs, variant) {
   const warm = Math.min(2000, runs / 2);
