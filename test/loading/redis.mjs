@@ -1,8 +1,17 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+
+/** As in ../support/server.ts: our pipe closes in whatever way this process ends, and the shell ends the server. */
+const GUARD = `
+exec 4<&0
+"$@" </dev/null 4<&- & server=$!
+(read -r _ <&4; kill -s KILL "$server"; rm -rf "$0") >/dev/null 2>&1 &
+exec 4<&-
+wait "$server"
+`;
 
 let started;
 
@@ -10,11 +19,8 @@ async function start() {
   const folder = mkdtempSync(join(tmpdir(), 'z4j-redis-'));
   const socket = join(folder, 'redis.sock');
   const settings = ['--port', '0', '--unixsocket', socket, '--save', '', '--dir', folder];
-  const server = spawn('redis-server', settings, { stdio: ['ignore', 'pipe', 'ignore'] });
-  process.on('exit', () => {
-    server.kill('SIGKILL');
-    rmSync(folder, { recursive: true, force: true });
-  });
+  const guarded = ['-c', GUARD, folder, 'redis-server', ...settings];
+  const server = spawn('/bin/sh', guarded, { stdio: ['pipe', 'pipe', 'ignore'], detached: true });
   const failed = Promise.race([once(server, 'exit'), once(server, 'error')]).then(() => {
     throw new Error('redis-server does not start');
   });
@@ -28,6 +34,7 @@ async function start() {
   await Promise.race([ready, failed]);
   failed.catch(() => undefined);
   server.unref();
+  server.stdin.unref();
   return socket;
 }
 
