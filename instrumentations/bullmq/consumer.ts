@@ -50,7 +50,8 @@ function begin(worker: ForeignWorker, job: ForeignJob): Run {
   // A chosen id may come again with another job; BullMQ's own do not, but schedulers return them with another time.
   if (told === undefined || (told !== job.timestamp && hasCustomId(job))) {
     registry.told.set(key, job.timestamp);
-    hub.record(received(place, job, {}));
+    const root = job.opts.parent === undefined ? undefined : registry.roots.get(key);
+    hub.record(received(place, job, { root }));
   }
   return run;
 }

@@ -76,6 +76,15 @@ const flowAdded = guard('BullMQ flows', (trees: FlowNode | readonly FlowNode[] |
   for (const tree of Array.isArray(trees) ? trees : [trees]) walk(tree, connection);
 });
 
+/** A worker may pick a child up before the host's add resolves, and a child shows its parent only. */
+function noteRoots(node: FlowNode, connection: unknown, root?: string): void {
+  const id = taskId(placeOf(node.job.queue, connection).queue, node.job.id ?? '');
+  if (root !== undefined) registry.roots.set(id, root);
+  for (const child of node.children ?? []) noteRoots(child, connection, root ?? id);
+}
+
+const flowMade = guard('BullMQ flow nodes', noteRoots);
+
 /** From 5.25.6 to 5.54.0 the id of the returned job is another reply of the broker, a number at times. */
 function withRightId(job: ForeignJob): ForeignJob {
   const { jobId } = job.opts;
@@ -158,16 +167,35 @@ export function patchQueue(Queue: { readonly prototype: object }): void {
   );
 }
 
-export function patchFlowProducer(FlowProducer: { readonly prototype: object }): void {
+interface FlowProducer {
+  readonly opts?: { readonly connection?: unknown };
+}
+
+export function patchFlowProducer({ prototype }: { readonly prototype: object }): void {
   for (const name of ['add', 'addBulk']) {
-    observe<{ readonly opts?: { readonly connection?: unknown } }>(
-      FlowProducer.prototype,
+    observe<FlowProducer>(
+      prototype,
       name,
       ({ opts }) =>
         (trees) =>
           flowAdded(trees as FlowNode | undefined, opts?.connection),
     );
   }
+  // Makes a node's jobs, before they are sent; a flow below a job that exists has its root elsewhere.
+  wrap(
+    prototype,
+    'addNode',
+    (stands) =>
+      function addNode(this: unknown, ...args) {
+        const made = stands.apply(this, args);
+        const parent = (args[0] as { readonly parent?: { readonly parentOpts?: unknown } } | undefined)?.parent;
+        if (hub.recorder === undefined || parent?.parentOpts !== undefined) return made;
+        const { connection } = (this as FlowProducer).opts ?? {};
+        if (made instanceof Promise) watch<FlowNode>(made, (tree) => flowMade(tree, connection));
+        else flowMade(made as FlowNode, connection);
+        return made;
+      },
+  );
 }
 
 export function patchJobScheduler({ prototype }: { readonly prototype: object }): void {

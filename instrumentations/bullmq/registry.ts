@@ -52,15 +52,15 @@ export interface LivePlace extends Place {
 }
 
 /** Remembers at least the last `RECENT` entries, at most twice as many. */
-class Recent {
-  #young = new Map<string, number>();
-  #old = new Map<string, number>();
+class Recent<Value> {
+  #young = new Map<string, Value>();
+  #old = new Map<string, Value>();
 
-  get(key: string): number | undefined {
+  get(key: string): Value | undefined {
     return this.#young.get(key) ?? this.#old.get(key);
   }
 
-  set(key: string, value: number): void {
+  set(key: string, value: Value): void {
     if (this.#young.size >= RECENT) {
       this.#old = this.#young;
       this.#young = new Map();
@@ -82,7 +82,9 @@ interface Registry {
   readonly ours: WeakSet<object>;
   readonly runs: WeakMap<ForeignJob, Run>;
   /** By task id: the timestamp of the job whose arguments this process has told. */
-  readonly told: Recent;
+  readonly told: Recent<number>;
+  /** By task id: the task at the top of the flow it was added in. */
+  readonly roots: Recent<string>;
   readonly places: Map<string, LivePlace>;
   placeOf: WeakMap<object, LivePlace>;
   /** Workers that an operator paused. */
@@ -107,6 +109,7 @@ globals[KEY] ??= {
   ours: new WeakSet(),
   runs: new WeakMap(),
   told: new Recent(),
+  roots: new Recent(),
   places: new Map(),
   placeOf: new WeakMap(),
   held: new WeakSet(),

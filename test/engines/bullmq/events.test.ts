@@ -23,6 +23,8 @@ interface FlowIds {
 
 const flow = (result: Play): FlowIds => result.outcomes.flow?.value as FlowIds;
 
+const pickedUpFirst = (result: Play) =>
+  result.outcomes.flowPickedUpFirst?.value as Record<'parent' | 'child' | 'leaf', string>;
 const failedParent = (result: Play) => result.outcomes.failedParent?.value as { parent: string; child: string };
 
 const CASES: readonly Case[] = [
@@ -73,6 +75,7 @@ const CASES: readonly Case[] = [
     alone: true,
     jobs: (_, version) => ({ 1: since(version, [5, 53, 2]) ? 's r x q(stalled) f o' : 's r x f o' }),
   },
+  { scenario: 'flowPickedUpFirst', alone: true, jobs: (result) => ({ [pickedUpFirst(result).parent]: 's r x ok' }) },
   { scenario: 'stalledOnce', alone: true, jobs: { 1: 's r x q(stalled) x ok o' } },
   { scenario: 'stalledAndBackAtOnce', alone: true, jobs: { 1: 's r x q(stalled) x ok o' } },
   { scenario: 'lockLost', jobs: { 1: 's r x o' } },
@@ -236,5 +239,15 @@ describe.each(VERSIONS)('bullmq %s under time', (version) => {
 
   it.each(cases)('$scenario', ({ scenario, jobs }) => {
     expect(result.sequences(scenario)).toEqual(typeof jobs === 'function' ? jobs(result, version) : jobs);
+  });
+
+  it('links flows whose jobs are picked up before their add is answered', () => {
+    const ids = pickedUpFirst(result);
+    const root = `flowPickedUpFirst:${ids.parent}`;
+    const of = (id: string) => result.of('flowPickedUpFirst-children', id, 'task.received').map(({ data }) => data);
+    const child = { parent_task_id: root, root_task_id: root };
+    expect(of(ids.child)).toEqual([expect.objectContaining(child)]);
+    const leaf = { parent_task_id: `flowPickedUpFirst-children:${ids.child}`, root_task_id: root };
+    expect(of(ids.leaf)).toEqual([expect.objectContaining(leaf)]);
   });
 });

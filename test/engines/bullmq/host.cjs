@@ -1,6 +1,7 @@
 'use strict';
 // An application under test: loads BullMQ as its mode says and plays the scenarios named on the command line at once.
 const { createRequire } = require('node:module');
+const { connect: connectTo, createServer } = require('node:net');
 const { join } = require('node:path');
 const { pathToFileURL } = require('node:url');
 const scenarios = { ...require('./scenarios.cjs').scenarios, ...require('./commands.cjs').scenarios };
@@ -97,7 +98,20 @@ function context(bullmq, name, connection) {
       const list = await (await ctx.client(probe)).client('LIST');
       return list.trim().split('\n').length;
     },
-    flows: () => keep(new bullmq.FlowProducer({ connection })),
+    flows: (to = connection) => keep(new bullmq.FlowProducer({ connection: to })),
+    /** A connection whose replies arrive later, in milliseconds. */
+    slowly: async (ms) => {
+      const server = createServer((socket) => {
+        const there = connectTo(Number(port), '127.0.0.1');
+        socket.on('error', () => {}).on('close', () => there.destroy());
+        there.on('error', () => {}).on('close', () => socket.destroy());
+        socket.pipe(there);
+        there.on('data', (chunk) => setTimeout(() => socket.write(chunk), ms));
+      });
+      await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+      open.push({ close: async () => server.close() });
+      return { ...connection, port: server.address().port };
+    },
     /** Waits until the job is in one of the states. */
     state: async (queue, id, ...states) => {
       let state;

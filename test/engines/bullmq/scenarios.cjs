@@ -202,6 +202,22 @@ const scenarios = {
     return ids(tree);
   },
 
+  /** The producer hears of its add long after the child has run. */
+  async flowPickedUpFirst(t) {
+    t.worker(async (job) => job.name);
+    t.worker(async (job) => job.name, {}, '-children');
+    const children = `${t.q}-children`;
+    const connection = await t.slowly(500);
+    const tree = await t.flows(connection).add({
+      name: 'parent',
+      queueName: t.q,
+      children: [{ name: 'child', queueName: children, children: [{ name: 'leaf', queueName: children }] }],
+    });
+    await t.state(t.queue(), tree.job.id, 'completed');
+    const [child] = tree.children;
+    return { parent: tree.job.id, child: child.job.id, leaf: child.children[0].job.id };
+  },
+
   async failedParent(t) {
     t.worker(async () => 'parent');
     t.worker(async () => boom('child'), {}, '-children');
