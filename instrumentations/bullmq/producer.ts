@@ -3,7 +3,7 @@ import { guard, traceIds, wrap } from '../common.js';
 import type { FlowNode, ForeignJob, ForeignQueueBase } from './foreign.js';
 import { deduplicationId, hasCustomId, type Lineage, received, revoked, sent, taskId } from './map.js';
 import { observe, watch } from './observe.js';
-import { engineOf, type LivePlace, placeOf, registry, seenTask } from './registry.js';
+import { announce, engineOf, type LivePlace, placeOf, registry, seenTask } from './registry.js';
 
 /** Jobs whose addition was told: a scheduler's method may return what `Job.create` made. */
 const announced = new WeakSet<ForeignJob>();
@@ -83,7 +83,12 @@ function noteRoots(node: FlowNode, connection: unknown, root?: string): void {
   for (const child of node.children ?? []) noteRoots(child, connection, root ?? id);
 }
 
-const flowMade = guard('BullMQ flow nodes', noteRoots);
+const flowMade = guard('BullMQ flow nodes', (tree: FlowNode, connection: unknown, hasUnknownRoot: boolean) => {
+  if (!hasUnknownRoot) noteRoots(tree, connection);
+  placeOf(tree.job.queue, connection);
+  // A process may add flows and have no queue or worker of its own.
+  announce(tree.job.queue);
+});
 
 /** From 5.25.6 to 5.54.0 the id of the returned job is another reply of the broker, a number at times. */
 function withRightId(job: ForeignJob): ForeignJob {
@@ -188,11 +193,12 @@ export function patchFlowProducer({ prototype }: { readonly prototype: object })
     (stands) =>
       function addNode(this: unknown, ...args) {
         const made = stands.apply(this, args);
-        const parent = (args[0] as { readonly parent?: { readonly parentOpts?: unknown } } | undefined)?.parent;
-        if (hub.recorder === undefined || parent?.parentOpts !== undefined) return made;
+        if (hub.recorder === undefined) return made;
         const { connection } = (this as FlowProducer).opts ?? {};
-        if (made instanceof Promise) watch<FlowNode>(made, (tree) => flowMade(tree, connection));
-        else flowMade(made as FlowNode, connection);
+        const at = args[0] as { readonly parent?: { readonly parentOpts?: unknown } } | undefined;
+        const hasUnknownRoot = at?.parent?.parentOpts !== undefined;
+        if (made instanceof Promise) watch<FlowNode>(made, (tree) => flowMade(tree, connection, hasUnknownRoot));
+        else flowMade(made as FlowNode, connection, hasUnknownRoot);
         return made;
       },
   );

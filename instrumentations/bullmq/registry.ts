@@ -200,7 +200,8 @@ export function engineOf(queue: ForeignQueueBase): EngineScope | undefined {
   return registry.engines.find(({ name }) => name === engine);
 }
 
-function announce(queue: ForeignQueueBase): void {
+/** The engine that the queue belongs to is at work. */
+export function announce(queue: ForeignQueueBase): void {
   const engine = engineOf(queue);
   if (engine !== undefined) hub.live(engine);
 }

@@ -1,4 +1,7 @@
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { stubBrain } from '../../../src/testing/index.js';
+import { runChild } from '../../support/child.js';
 import { startPostgres } from '../../support/postgres.js';
 import { type Redis, startRedis } from '../../support/redis.js';
 import { installTarget } from '../../support/targets.mjs';
@@ -46,6 +49,24 @@ describe('ways to load', () => {
   it.each(VERSIONS)('sees classes of %s that are loaded past the entry', async (version) => {
     const result = await play({ version, mode: 'cjs', port: await fresh(redis.port), scenarios: ['deep'] });
     expect(result.sequences('deep')).toEqual({ 1: 's r x ok' });
+  });
+});
+
+describe.each(VERSIONS)('a process of %s that only adds flows', (version) => {
+  it('tells of them', async () => {
+    await using brain = await stubBrain();
+    await using child = await runChild({
+      target: await targetOf(version),
+      program: fileURLToPath(new URL('./flows-only.cjs', import.meta.url)),
+      args: [String(await fresh(redis.port))],
+      env: brain.env,
+    });
+    expect((await child.ended(30_000)).code, child.stderr()).toBe(0);
+    await brain.until(() => brain.tasks().length === 2);
+    expect(brain.tasks()).toMatchObject([
+      { taskId: 'top:root', rootTaskId: null },
+      { taskId: 'below:leaf', parentTaskId: 'top:root', rootTaskId: 'top:root' },
+    ]);
   });
 });
 
