@@ -28,13 +28,7 @@ export interface TargetReport extends PatchedModule {
   readonly engine: string;
   /** Who saw it: `append`, `compile`, `require`, `import`, `cache`, `instrument`. */
   readonly eye: string;
-  readonly outcome:
-    | 'patched'
-    | 'disabled'
-    | 'unsupported version'
-    | 'shape not recognised'
-    | 'failed'
-    | 'loaded before us';
+  readonly outcome: 'patched' | 'disabled' | 'unsupported version' | 'shape not recognised' | 'failed';
   readonly error?: unknown;
 }
 

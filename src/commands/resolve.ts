@@ -35,12 +35,8 @@ export function resolveEngine(
   }
   if (name !== undefined) return candidates[0];
   const queue = text(parameters.queue);
-  if (action === 'purge_queue' && queue !== undefined) {
-    return only(
-      candidates.filter((engine) => engine.inventory().queues.includes(queue)),
-      `queue ${queue}`,
-    );
-  }
+  const byQueue = queue === undefined ? [] : candidates.filter((engine) => engine.inventory().queues.includes(queue));
+  if (action === 'purge_queue' && queue !== undefined) return only(byQueue, `queue ${queue}`);
   const task = text(parameters.task_name);
   if (task !== undefined) {
     const byTask = candidates.filter((engine) => {
@@ -49,6 +45,7 @@ export function resolveEngine(
     });
     if (byTask.length > 0) return only(byTask, `task ${task}`);
   }
+  if (byQueue.length > 0) return only(byQueue, `queue ${queue}`);
   return engines.length === 1 ? engines[0] : undefined;
 }
 

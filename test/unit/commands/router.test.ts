@@ -179,6 +179,7 @@ describe('CommandRouter', () => {
     expect(await by('purge_queue', { queue: 'report', force: true })).toBe('agenda');
     expect(await by('rate_limit', { task_name: 'send', rate: '5/s' })).toBe('bullmq');
     expect(await by('pool_grow', { worker_name: 'h:mail', delta: 1 })).toBe('bullmq');
+    expect(await by('submit_task', { task_name: 'unheard of', queue: 'report' })).toBe('agenda');
   });
 
   test('refuses by name what is ambiguous, unknown or impossible', async () => {

@@ -1,0 +1,27 @@
+// Captures an event for every line it reads and answers commands with nothing; a child of ../latency.mjs.
+import { createInterface } from 'node:readline';
+import { hub } from '../../dist/src/hub.js';
+import { Agent } from '../../dist/src/index.js';
+
+const engine = {
+  name: 'bullmq',
+  version: '5.0.0',
+  actions: () => ['cancel_task'],
+  inventory: () => ({ queues: ['mail'], tasks: ['send'], workers: [] }),
+  start() {},
+  stop() {},
+  execute: async () => ({}),
+};
+const agent = await new Agent().registerEngine(engine).start();
+while (agent.status().link?.state !== 'connected') await new Promise((resolve) => setTimeout(resolve, 10));
+console.log('connected');
+for await (const line of createInterface({ input: process.stdin })) {
+  const data = {
+    task_name: 'send',
+    queue: 'mail',
+    args: [{ at: performance.timeOrigin + performance.now() }],
+    kwargs: {},
+  };
+  hub.record({ kind: 'task.received', engine: 'bullmq', taskId: `mail:${line}`, occurredAt: Date.now(), data });
+}
+await agent.stop();
