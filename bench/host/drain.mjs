@@ -1,18 +1,11 @@
 // Captures events that nobody takes (`fill`), or sends what an earlier process captured (`drain`); a child of ../drain.mjs.
 import { hub } from '../../dist/src/hub.js';
 import { Agent } from '../../dist/src/index.js';
+import { engine } from './engine.mjs';
 
 const [part, count] = [process.argv[2], Number(process.argv[3])];
 const PER_TURN = 500;
 
-const engine = {
-  name: 'bullmq',
-  version: '5.0.0',
-  actions: () => [],
-  inventory: () => ({ queues: ['mail'], tasks: ['send'], workers: [] }),
-  start() {},
-  stop() {},
-};
 const cpu = process.cpuUsage();
 const agent = await new Agent().registerEngine(engine).start();
 

@@ -2,16 +2,8 @@
 import { createInterface } from 'node:readline';
 import { hub } from '../../dist/src/hub.js';
 import { Agent } from '../../dist/src/index.js';
+import { engine } from './engine.mjs';
 
-const engine = {
-  name: 'bullmq',
-  version: '5.0.0',
-  actions: () => ['cancel_task'],
-  inventory: () => ({ queues: ['mail'], tasks: ['send'], workers: [] }),
-  start() {},
-  stop() {},
-  execute: async () => ({}),
-};
 const agent = await new Agent().registerEngine(engine).start();
 while (agent.status().link?.state !== 'connected') await new Promise((resolve) => setTimeout(resolve, 10));
 console.log('connected');

@@ -3,20 +3,13 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { hub } from '../../dist/src/hub.js';
 import { Agent } from '../../dist/src/index.js';
+import { engine } from './engine.mjs';
 
 const [rate] = process.argv.slice(2).map(Number);
 const STEP_MS = 20;
 /** sent, received, started, succeeded */
 const PER_TASK = 4;
 
-const engine = {
-  name: 'bullmq',
-  version: '5.0.0',
-  actions: () => [],
-  inventory: () => ({ queues: ['mail'], tasks: ['send'], workers: [] }),
-  start() {},
-  stop() {},
-};
 const agent = await new Agent().registerEngine(engine).start();
 
 let tasks = 0;
