@@ -186,6 +186,8 @@ export class JournalReader implements RemoteReading {
       this.#position++;
       // A batch ends before a gap, so that its positions are those of its records.
     } while (this.#position < this.#shared.end && cursor.peek() && cursor.position === this.#position);
+    // Nobody asks for what is known not to be there.
+    if (this.#position >= this.#shared.end) this.#shared.wait();
     this.#marks.push({ ...mark, end: this.#position });
     if (this.#marks.length > MAX_MARKS) this.#marks.splice(1, 1);
     return { records, metas, start: first, end: this.#position, bytes };

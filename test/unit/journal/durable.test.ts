@@ -1,8 +1,10 @@
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { openJournal } from '../../../src/journal/durable.js';
 import { JournalError } from '../../../src/journal/errors.js';
 import type { JournalProblem } from '../../../src/journal/options.js';
+import { openJournalReader } from '../../../src/journal/reader.js';
 import { ALL, META, MIB, open, readAll, scratch, turn } from './support.js';
 
 const segments = (dir: string): string[] => fs.readdirSync(dir).filter((name) => name.endsWith('.seg'));
@@ -51,6 +53,22 @@ describe('openJournal', () => {
     expect(told).toBe(0);
     await turn();
     expect(told).toBe(1);
+  });
+
+  it('tells a reader in another thread of more as soon as it has read all there was', async () => {
+    const journal = openJournal({ dir: scratch(), maxBytes: MIB });
+    const reader = openJournalReader(journal.lend());
+    for (const text of ['one', 'two', 'three']) {
+      const told = new Promise<void>((resolve) => {
+        reader.onAppend = resolve;
+      });
+      journal.append(text, META);
+      await told;
+      // It sees from the end alone that there is no more.
+      expect(reader.read(reader.end - 1, ALL)?.records.map(String)).toEqual([text]);
+    }
+    reader.close();
+    journal.close();
   });
 
   it('deletes segments that were confirmed, and leaves none behind at the end', () => {
