@@ -1,5 +1,6 @@
 /**
- * What the agent costs a BullMQ host: `node bench/jobs.mjs [jobs] [rounds] [bullmq version] [--thread]` after `npm run build`.
+ * What the agent costs a BullMQ host: `node bench/jobs.mjs [jobs] [rounds] [bullmq version] [--thread] [--rate jobs/s]` after
+ * `npm run build`.
  * Pairs in ABBA order; both processes of a pair do the same work against the same Redis; the brain is the stub, in
  * this process. CPU is user + system of the host from the first job until the brain has everything.
  */
@@ -13,11 +14,14 @@ import { stubBrain } from '../dist/src/testing/index.js';
 import { installTarget } from '../test/support/targets.mjs';
 import { makeHome, startRedis } from './servers.mjs';
 
-const { values, positionals } = parseArgs({ allowPositionals: true, options: { thread: { type: 'boolean' } } });
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { thread: { type: 'boolean' }, rate: { type: 'string', default: '0' } },
+});
 const [jobs = 20_000, rounds = 4] = positionals.slice(0, 2).map(Number);
 const version = positionals[2] ?? '5.81.5';
 const mode = values.thread ? { Z4J_THREAD: '1' } : {};
-const WARM = Math.min(2000, jobs / 5);
+const WARM = values.rate === '0' ? Math.min(2000, jobs / 5) : 2000;
 const EVENTS = 4;
 const register = fileURLToPath(new URL('../register.mjs', import.meta.url));
 const folder = await installTarget(`bullmq-${version}`, { bullmq: version, ioredis: '5' });
@@ -30,7 +34,15 @@ async function measure(withAgent) {
   const stub = withAgent ? await stubBrain({ record: false }) : undefined;
   const child = spawn(process.execPath, [...(withAgent ? ['--import', register] : []), 'bench-jobs.mjs'], {
     cwd: folder,
-    env: { ...process.env, BENCH_JOBS: jobs, BENCH_REDIS: redisPort, Z4J_HOME: home, ...stub?.env, ...mode },
+    env: {
+      ...process.env,
+      BENCH_JOBS: jobs,
+      BENCH_RATE: values.rate,
+      BENCH_REDIS: redisPort,
+      Z4J_HOME: home,
+      ...stub?.env,
+      ...mode,
+    },
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
@@ -72,7 +84,7 @@ const cost = pairs.map(([a, b]) => ((b.cpuMs - a.cpuMs) * 1000) / jobs);
 const ratio = pairs.map(([a, b]) => a.wallMs / b.wallMs);
 const row = (what, value) => console.log(`| ${what.padEnd(44)} | ${value} |`);
 console.log(
-  `bullmq ${version}, node ${process.version}, ${rounds} pairs of ${jobs} jobs, ${EVENTS} events each${values.thread ? ', the agent in a thread' : ''}\n`,
+  `bullmq ${version}, node ${process.version}, ${rounds} pairs of ${jobs} jobs, ${EVENTS} events each${values.thread ? ', the agent in a thread' : ''}${values.rate === '0' ? '' : `, ${values.rate} a second`}\n`,
 );
 row('host CPU without the agent, µs a job', fixed(median(plain.map((a) => (a.cpuMs * 1000) / jobs))));
 row('host CPU with the agent, µs a job', fixed(median(agent.map((b) => (b.cpuMs * 1000) / jobs))));
