@@ -141,7 +141,9 @@ export class Link implements LinkPort {
   /** Connects, and again and again until `stop`. Does nothing when it was started or stopped before. */
   start(): void {
     if (this.#state !== 'idle') return;
-    this.#journal.onAppend = () => quietly(() => this.#session?.wake());
+    this.#journal.onAppend = () => {
+      if (this.#outflow.wanting) quietly(() => this.#session?.wake());
+    };
     quietly(() => void this.#run());
   }
 

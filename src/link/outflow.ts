@@ -85,6 +85,8 @@ export class Outflow {
   /** Nothing before it is held back. */
   #hurried: Position = 0;
   #ready: NodeJS.Timeout | undefined;
+  /** Runs while little is gathered for one frame. */
+  #gathering: NodeJS.Timeout | undefined;
   /** Time of the last confirmation, in milliseconds since the epoch. */
   lastAckAt: number | undefined;
   /** Records that no brain took. */
@@ -153,6 +155,7 @@ export class Outflow {
         });
       }
       const readable = careful === undefined ? this.#readable() : journal.end;
+      if (careful === undefined && this.#gathers(from, readable)) return undefined;
       const room = careful?.records ?? this.#window.room(readable - from, this.waiting);
       if (room <= 0) return undefined;
       // A comma each.
@@ -240,6 +243,23 @@ export class Outflow {
     const readable = Math.max(this.#selection?.readable(end) ?? end, Math.min(this.#hurried, end));
     if (readable < end) this.#readyIn(HELD_MS);
     return readable;
+  }
+
+  /** Whether it is too early for a frame of what is there; `onReady` is called when it no longer is. */
+  #gathers(from: Position, readable: Position): boolean {
+    if (readable <= from || from < this.#hurried) return false;
+    const early = Math.ceil(this.#window.early(readable - from, this.#now()));
+    if (early === 0) return false;
+    this.#gathering ??= setTimeout(() => {
+      this.#gathering = undefined;
+      this.#onReady?.();
+    }, early).unref();
+    return true;
+  }
+
+  /** False: `next` would give nothing now, and it is known when it will. */
+  get wanting(): boolean {
+    return this.#gathering === undefined || this.#window.early(this.#journal.end - this.#next, this.#now()) === 0;
   }
 
   #readyIn(ms: number): void {

@@ -29,6 +29,11 @@ const MAX_FRAME = 250;
 const WORTHWHILE = 100;
 /** … but not longer than this: an ack may be late or lost. Milliseconds. */
 export const PATIENCE_MS = 1000;
+/**
+ * A smaller frame also waits until so long after the last one, so that a host with a few hundred events a second pays
+ * for signature, socket and ack once for several jobs. After a pause nothing waits. Milliseconds.
+ */
+const SPACING_MS = 15;
 /** How much of the earlier measurements stays with each new one. */
 const MEMORY = 0.7;
 
@@ -44,6 +49,7 @@ export class Window {
   #left = 0;
   #lastAck = Number.NEGATIVE_INFINITY;
   #lastAdvance = Number.NEGATIVE_INFINITY;
+  #lastSent = Number.NEGATIVE_INFINITY;
 
   /** Events a frame should have now, at most. */
   get frameSize(): number {
@@ -84,13 +90,23 @@ export class Window {
     const wanted = Math.min(pending, size);
     if (this.#events === 0) return wanted;
     if (this.#events + wanted > this.#target() || this.#bytes >= MAX_BYTES) return 0;
-    return wanted < Math.min(size, WORTHWHILE) && waited < PATIENCE_MS ? 0 : wanted;
+    return wanted < this.#worthwhile && waited < PATIENCE_MS ? 0 : wanted;
+  }
+
+  get #worthwhile(): number {
+    return Math.min(this.frameSize, WORTHWHILE);
+  }
+
+  /** Milliseconds for which it is better to gather more than `pending` events; 0: they may go now. */
+  early(pending: number, now: number): number {
+    return pending < this.#worthwhile ? Math.max(this.#lastSent + SPACING_MS - now, 0) : 0;
   }
 
   sent(frame: SentFrame): void {
     this.#frames.push({ ...frame, acked: frame.events === 0 });
     this.#events += frame.events;
     this.#bytes += frame.bytes;
+    if (frame.events > 0) this.#lastSent = frame.sentAt;
   }
 
   /** The frame an ack is for; undefined when there is none, or when it was acked before. */
@@ -134,6 +150,7 @@ export class Window {
     this.#frames = [];
     this.#events = 0;
     this.#bytes = 0;
+    this.#lastSent = Number.NEGATIVE_INFINITY;
     this.#lastAck = Number.NEGATIVE_INFINITY;
     return open;
   }

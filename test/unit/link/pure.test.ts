@@ -1,7 +1,9 @@
 import { describe, expect, test } from 'vitest';
+import { memoryJournal } from '../../../src/journal/memory.js';
 import { Backoff } from '../../../src/link/backoff.js';
 import { Isolation } from '../../../src/link/isolation.js';
 import { Outbox } from '../../../src/link/outbox.js';
+import { Outflow } from '../../../src/link/outflow.js';
 import { proxyFor } from '../../../src/link/proxy.js';
 import { UploadLimit } from '../../../src/link/upload-limit.js';
 import { brainAddress } from '../../../src/link/url.js';
@@ -118,6 +120,22 @@ describe('Window', () => {
     expect(window.room(20, 1000)).toBe(20);
   });
 
+  test('gathers what trickles in for one frame; the first after a pause and what is worth one go at once', () => {
+    const window = new Window();
+    expect(window.early(1, 0)).toBe(0);
+    window.sent(frame('a', 0, 4, 1000));
+    window.ack('a', 1001);
+    expect(window.early(1, 1002)).toBe(13);
+    expect(window.early(100, 1002)).toBe(0);
+    expect(window.early(1, 1015)).toBe(0);
+    // What was passed over did not go to the brain.
+    window.sent({ ...frame('', 4, 8, 1014), events: 0 });
+    expect(window.early(1, 1015)).toBe(0);
+    window.sent(frame('b', 8, 9, 1016));
+    window.clear();
+    expect(window.early(1, 1017)).toBe(0);
+  });
+
   test('keeps about a second of work with a slow brain and fills up for a fast one', () => {
     const slow = new Window();
     let now = 0;
@@ -206,6 +224,30 @@ function search(
   }
   return { given, steps, confirmed };
 }
+
+test('Outflow does not gather what a flush is for', () => {
+  const journal = memoryJournal({ maxBytes: 1000 });
+  const outflow = new Outflow({ journal, now: () => 0, onGivenUp: () => undefined });
+  const append = (): void => journal.append('{}', { kind: 0, task: 0 });
+  append();
+  const first = outflow.next(1e6);
+  expect(first?.records).toHaveLength(1);
+  outflow.ack(first?.id ?? '');
+  append();
+  expect(outflow.next(1e6)).toBeUndefined();
+  // Who appends now need not wake anybody, until there is enough for a frame.
+  expect(outflow.wanting).toBe(false);
+  for (let n = 1; n < 100; n++) append();
+  expect(outflow.wanting).toBe(true);
+  const second = outflow.next(1e6);
+  expect(second?.records).toHaveLength(100);
+  outflow.ack(second?.id ?? '');
+  append();
+  expect(outflow.next(1e6)).toBeUndefined();
+  outflow.hurry();
+  expect(outflow.next(1e6)?.records).toHaveLength(1);
+  journal.close();
+});
 
 describe('Isolation', () => {
   test.each([
