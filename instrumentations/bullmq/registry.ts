@@ -1,6 +1,7 @@
 import { type Engine, hub } from '../../src/engine.js';
 import type { ForeignJob, ForeignQueueBase, ForeignWorker } from './foreign.js';
 import { type Place, queueLabel, type Trace } from './map.js';
+import { Runs } from './runs.js';
 
 /** One execution of a job by a worker of this process. */
 export interface Run {
@@ -80,7 +81,7 @@ interface Registry {
   readonly queues: Set<ForeignQueueBase>;
   /** Objects we made for ourselves. */
   readonly ours: WeakSet<object>;
-  readonly runs: WeakMap<ForeignJob, Run>;
+  readonly runs: Runs;
   /** By task id: the timestamp of the job whose arguments this process has told. */
   readonly told: Recent<number>;
   /** By task id: the task at the top of the flow it was added in. */
@@ -107,7 +108,7 @@ globals[KEY] ??= {
   workers: new Map(),
   queues: new Set(),
   ours: new WeakSet(),
-  runs: new WeakMap(),
+  runs: new Runs(),
   told: new Recent(),
   roots: new Recent(),
   places: new Map(),

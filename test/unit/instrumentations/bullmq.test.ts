@@ -13,12 +13,45 @@ import {
   taskId,
 } from '../../../instrumentations/bullmq/map.js';
 import { BullMQEngine } from '../../../instrumentations/bullmq/operate.js';
-import { placeOf } from '../../../instrumentations/bullmq/registry.js';
+import { placeOf, type Run } from '../../../instrumentations/bullmq/registry.js';
+import { Runs } from '../../../instrumentations/bullmq/runs.js';
 
 const job = (facts: object): ForeignJob =>
   ({ id: '7', name: 'mail', data: { to: 'x' }, opts: {}, timestamp: 1000, attemptsMade: 0, ...facts }) as ForeignJob;
 
 const place = { engine: 'bullmq', queue: 'out' };
+
+describe('runs', () => {
+  const run = (of: ForeignJob): Run => ({ job: of, worker: undefined });
+
+  it('belong to one job each, whatever it is, and leave no trace on it', () => {
+    const runs = new Runs();
+    const plain = job({});
+    const jobs = [
+      plain,
+      job({}),
+      Object.freeze(job({})),
+      new Proxy(job({}), {}),
+      Object.create(plain),
+      Object.freeze(plain),
+    ];
+    for (const [index, each] of jobs.entries()) {
+      const before = index === 5 ? runs.get(plain) : undefined;
+      expect(runs.get(each)).toBe(before);
+      for (const made of [run(each), run(each)]) {
+        runs.set(each, made);
+        expect(runs.get(each)).toBe(made);
+      }
+      expect(Reflect.ownKeys(each)).toEqual(index === 4 ? [] : Reflect.ownKeys(job({})));
+    }
+  });
+
+  it('nothing else has any', () => {
+    const runs = new Runs();
+    for (const what of [undefined, null, 7, 'job', () => 1])
+      expect(runs.get(what as unknown as ForeignJob)).toBeUndefined();
+  });
+});
 
 describe('task ids', () => {
   it.each(['1', 'repeat:beat:1795667325191', 'a/b', '100%', 'tab\there', 'ünïcode'])('brings back %j', (id) => {
