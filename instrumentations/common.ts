@@ -67,7 +67,19 @@ export interface CurrentRun {
   readonly rootId: string;
 }
 
+/** Before Node 24 the first `run` of a store makes every promise of the process dearer: so none before it is of use. */
 export const currentRun = new AsyncLocalStorage<CurrentRun>();
+
+/** Whether a library is here that asks which run it is called in. */
+let asked = false;
+
+/** `currentRun` will be read. */
+export function asksForRuns(): void {
+  asked = true;
+}
+
+/** The code runs as the run given, for those who ask. */
+export const inRun = <T>(run: CurrentRun, call: () => T): T => (asked ? currentRun.run(run, call) : call());
 
 /** `TypeError: x is not a function` for anything that can be thrown. */
 export function exceptionText(error: unknown): string {

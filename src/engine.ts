@@ -11,7 +11,7 @@ export {
   type Recorder,
   type TargetReport,
 } from './hub.js';
-export { asHost, quietly } from './quiet.js';
+export { asHost, isTraced, quietly } from './quiet.js';
 
 export type JsonValue = string | number | boolean | null | readonly JsonValue[] | { readonly [key: string]: JsonValue };
 export type JsonObject = { readonly [key: string]: JsonValue };

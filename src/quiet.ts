@@ -75,6 +75,8 @@ function datadog(): Around | undefined {
   return found === null ? undefined : (fn) => found.run({ noop: true }, fn);
 }
 
+const TRACERS = [openTelemetry, sentry, datadog];
+
 /**
  * Runs our own I/O where the host's traces and stores do not see it: outside the host's asynchronous context, and with
  * tracing suppressed where OpenTelemetry, Sentry or Datadog are there. They are looked up, never loaded, and each time:
@@ -84,7 +86,7 @@ function datadog(): Around | undefined {
 export function quietly<T>(fn: () => T): T {
   return outside(() => {
     let run = fn;
-    for (const find of [openTelemetry, sentry, datadog]) {
+    for (const find of TRACERS) {
       const around = find();
       const inner = run;
       if (around !== undefined) run = () => around(inner);
@@ -92,6 +94,9 @@ export function quietly<T>(fn: () => T): T {
     return run();
   });
 }
+
+/** Whether `quietly` suppresses anything at present, beside leaving the host's context. */
+export const isTraced = (): boolean => TRACERS.some((find) => find() !== undefined);
 
 /** Runs what an operator asked of the host's own code where the host sees it as its own, in no request. */
 export function asHost<T>(fn: () => T): T {

@@ -1,5 +1,5 @@
 import { asHost, type EnginePatch, hub } from '../../src/engine.js';
-import { type CurrentRun, currentRun, guard, type Method, wrap } from '../common.js';
+import { asksForRuns, type CurrentRun, currentRun, guard, type Method, wrap } from '../common.js';
 import type { Attrs, ForeignAgenda, ForeignId, ForeignJob } from './foreign.js';
 import { taskId } from './map.js';
 import { isOurs } from './memory.js';
@@ -183,7 +183,9 @@ const startedOrStopped = guard('the instances of Agenda', (agenda: unknown) => {
 /** Ids that a query names, in the words of any version. */
 function idsOf(query: unknown): string[] {
   const { id, ids, _id } = Object(query) as { id?: ForeignId; ids?: ForeignId[]; _id?: ForeignId };
-  return [id, ...(Array.isArray(ids) ? ids : []), _id].flatMap((one) => (one == null ? [] : [String(one)]));
+  const found: string[] = [];
+  for (const one of Array.isArray(ids) ? [id, ...ids, _id] : [id, _id]) if (one != null) found.push(String(one));
+  return found;
 }
 
 const schedulesTouched = guard(
@@ -228,6 +230,7 @@ export const agendaPatch: EnginePatch = {
     const agenda = Agenda.prototype;
     const job = jobPrototype(Agenda);
     registry.version = version;
+    asksForRuns();
     if (instanceClass(exports) === Agenda) seen(exports as ForeignAgenda);
     const done = wrap(agenda, 'emit', watchedEmit) && wrap(job, 'run', watchedRun) && wrap(job, 'save', watchedSave);
     wrap(agenda, 'on', watchedOn);

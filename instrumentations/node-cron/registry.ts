@@ -1,7 +1,7 @@
 /** The schedules and runs of this thread, whichever copy of node-cron they came through. */
 import { randomUUID } from 'node:crypto';
 import { hub, type Schedule, type ScheduleOverride } from '../../src/engine.js';
-import { currentRun, type Method, Recent } from '../common.js';
+import { inRun, type Method, Recent } from '../common.js';
 import { nextMatch } from './expressions.js';
 import { type Generation, isEnabled, type Task } from './foreign.js';
 import {
@@ -242,5 +242,5 @@ export function lostSlot(entry: Entry, slot: number, outcome: Outcome): void {
 
 /** The code runs as a task of its own, whatever it was scheduled by. */
 export function asRun<T>(run: Run, call: () => T): T {
-  return currentRun.run({ taskId: run.id, rootId: run.id }, call);
+  return inRun({ taskId: run.id, rootId: run.id }, call);
 }
