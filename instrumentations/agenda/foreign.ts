@@ -82,15 +82,16 @@ export interface Repository {
 
 export interface ForeignAgenda {
   readonly forkedWorker?: boolean;
-  readonly attrs?: { name?: string; maxConcurrency?: number; processEvery?: number };
+  readonly attrs?: { name?: string; maxConcurrency?: number; lockLimit?: number; processEvery?: number };
   readonly definitions?: { readonly [name: string]: Definition };
   readonly db?: Repository;
-  readonly jobProcessor?: { maxConcurrency: number; jobProcessing?(): unknown };
+  readonly jobProcessor?: { maxConcurrency: number; totalLockLimit?: number; jobProcessing?(): unknown };
   // 3–5
   readonly _definitions?: { readonly [name: string]: Definition };
   readonly _collection?: Collection;
   readonly _name?: string;
   readonly _maxConcurrency?: number;
+  readonly _lockLimit?: number;
   readonly _processEvery?: number;
   readonly _processInterval?: unknown;
   create(name: string, data?: unknown): ForeignJob;
@@ -120,6 +121,17 @@ export const isStarted = (agenda: ForeignAgenda): boolean =>
 
 export const maxConcurrencyOf = (agenda: ForeignAgenda): number =>
   agenda.jobProcessor?.maxConcurrency ?? agenda._maxConcurrency ?? agenda.attrs?.maxConcurrency ?? 0;
+
+/** How many jobs it may hold locked at a time, all names together; undefined: as many as it likes. */
+export const lockLimitOf = (agenda: ForeignAgenda): number | undefined =>
+  (agenda.jobProcessor?.totalLockLimit ?? agenda._lockLimit ?? agenda.attrs?.lockLimit) || undefined;
+
+/** How many jobs can really run side by side: none runs that is not locked. */
+export function placesOf(agenda: ForeignAgenda): number {
+  const places = maxConcurrencyOf(agenda);
+  const limit = lockLimitOf(agenda);
+  return limit === undefined || (places > 0 && places <= limit) ? places : limit;
+}
 
 export const isRecurring = ({ repeatInterval, repeatAt }: Attrs): boolean =>
   (repeatInterval != null && repeatInterval !== '') || (repeatAt != null && repeatAt !== '');

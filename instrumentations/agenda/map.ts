@@ -283,6 +283,13 @@ export function planOf(
   return { kind: 'interval', expression: String(interval / 1000) };
 }
 
+/** Recurs by `repeatAt` alone. */
+export const isDaily = ({ repeatInterval, repeatAt }: Attrs): boolean =>
+  (repeatInterval == null || repeatInterval === '') && repeatAt != null && repeatAt !== '';
+
+/** The time of day in what `planOf` makes of `repeatAt`. */
+export const dailyAt = (expression: string): string | undefined => /^daily at (.+)$/.exec(expression.trim())?.[1];
+
 export const isCron = ({ repeatInterval }: Attrs): boolean => CRON.test(String(repeatInterval ?? '').trim());
 
 export function scheduleRow(

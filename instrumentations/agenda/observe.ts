@@ -1,4 +1,5 @@
 /** What happens to jobs, from the calls that Agenda itself makes. */
+import { isDeepStrictEqual } from 'node:util';
 import { hub, type TaskEvent } from '../../src/engine.js';
 import { type CurrentRun, currentRun, traceIds } from '../common.js';
 import { type ForeignAgenda, type ForeignJob, idOf, isRecurring, timeOf } from './foreign.js';
@@ -65,12 +66,15 @@ export function saved(job: ForeignJob, facts: Saving): void {
     return;
   }
   if (!isNew) return;
+  const earlier = registry.pending.get(id);
   registry.pending.set(id, attrs);
   if (hub.recorder === undefined) return;
   const made = madeAt(attrs, at);
   const lineage = { parent: current?.taskId, root: current?.rootId };
   hub.record(sent(engineName(job), attrs, made, lineage, trace));
   if (tell(id)) hub.record(received(engineName(job), attrs, id, made, lineage, trace));
+  // A unique job that was there already: whose data it keeps the database knows, and its next run tells.
+  else if (attrs.unique !== undefined && !isDeepStrictEqual(earlier?.data, attrs.data)) registry.told.set(id, false);
 }
 
 /** Whether this is the first time that somebody here tells of the job. */
@@ -188,7 +192,10 @@ export function onStart(job: ForeignJob): void {
   const engine = engineName(job);
   const now = Date.now();
   if (run.recurring) hub.record(received(engine, job.attrs, run.id, run.startedAt));
-  else if (run.attempt === 1 && tell(id)) {
+  else if (registry.told.get(id) === false) {
+    registry.told.set(id, true);
+    hub.record(received(engine, { ...job.attrs, nextRunAt: undefined }, id, run.startedAt));
+  } else if (run.attempt === 1 && tell(id)) {
     const made = madeAt(job.attrs, Math.min(run.plannedAt ?? now, now));
     hub.record(received(engine, { ...job.attrs, nextRunAt: undefined }, id, Math.min(made, run.startedAt)));
   }

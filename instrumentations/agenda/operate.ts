@@ -12,7 +12,7 @@ import {
   type Scheduler,
 } from '../../src/engine.js';
 import * as control from './control.js';
-import { definitionsOf, type ForeignAgenda, labelOf, maxConcurrencyOf } from './foreign.js';
+import { definitionsOf, type ForeignAgenda, labelOf, lockLimitOf, placesOf } from './foreign.js';
 import { quietly } from './quiet.js';
 import { agendasOf, type EngineScope, registry, startedOf } from './registry.js';
 import { putInForce, schedulerOf } from './schedules.js';
@@ -165,11 +165,15 @@ export class AgendaEngine implements EngineScope {
       ...(depths === undefined ? {} : { queueDepths: depths }),
       workers: {
         [this.#host.workerName('')]: {
-          concurrency: started.reduce((sum, agenda) => sum + maxConcurrencyOf(agenda), 0),
+          concurrency: started.reduce((sum, agenda) => sum + placesOf(agenda), 0),
           queues: registered,
           active,
           registered,
-          stats: { library: `agenda ${this.version ?? ''}`.trimEnd(), definitions: describe(started) },
+          stats: {
+            library: `agenda ${this.version ?? ''}`.trimEnd(),
+            ...locks(started),
+            definitions: describe(started),
+          },
         },
       },
     };
@@ -208,8 +212,12 @@ export class AgendaEngine implements EngineScope {
         'several agendas run in this process; give each an engine with a namespace',
       );
     }
-    const before = maxConcurrencyOf(agenda);
+    const before = placesOf(agenda);
     const after = before + sign * Number(delta);
+    const limit = lockLimitOf(agenda);
+    if (limit !== undefined && after > limit) {
+      throw new CommandError('conflict', `its application lets this agenda lock ${limit} jobs at a time (lockLimit)`);
+    }
     // 0 is no limit in 6, and never starts anything again in 3–5.
     if (!(after >= 1)) throw new CommandError('invalid', `the pool has ${before} places; at least 1 has to stay`);
     agenda.maxConcurrency(after);
@@ -224,7 +232,7 @@ export class AgendaEngine implements EngineScope {
     const started = startedOf(this);
     const data = {
       pid: process.pid,
-      concurrency: started.reduce((sum, agenda) => sum + maxConcurrencyOf(agenda), 0),
+      concurrency: started.reduce((sum, agenda) => sum + placesOf(agenda), 0),
       library: `agenda ${this.version ?? ''}`.trimEnd(),
       agendas: started.flatMap((agenda) => labelOf(agenda) ?? []),
     };
@@ -236,6 +244,12 @@ export class AgendaEngine implements EngineScope {
     const data = { reason, worker_name: this.#host?.workerName('') };
     this.#host?.record({ kind: 'worker.offline', engine: this.name, taskId: '', occurredAt: Date.now(), data });
   }
+}
+
+/** The limit of locks, where every agenda has one. */
+function locks(started: readonly ForeignAgenda[]): JsonObject {
+  const limits = started.flatMap((agenda) => lockLimitOf(agenda) ?? []);
+  return limits.length < started.length ? {} : { lock_limit: limits.reduce((sum, limit) => sum + limit, 0) };
 }
 
 function describe(started: readonly ForeignAgenda[]): JsonObject {

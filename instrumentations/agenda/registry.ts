@@ -43,8 +43,8 @@ interface Registry {
   readonly runs: WeakMap<ForeignJob, Run>;
   /** Runs under way, by job. */
   readonly active: Map<string, Run[]>;
-  /** Jobs whose arguments this process has told. */
-  readonly told: Recent<true>;
+  /** Jobs whose arguments this process has told; false: they may be others since. */
+  readonly told: Recent<boolean>;
   /** Jobs this process has saved that have not begun here. */
   readonly pending: Recent<Attrs>;
   /** Jobs that an operator cancelled while they were reserved: Agenda would run some of them all the same. */

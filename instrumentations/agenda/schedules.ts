@@ -7,7 +7,8 @@ import {
   type Scheduler,
 } from '../../src/engine.js';
 import { connected } from './control.js';
-import { type Attrs, definitionsOf, type ForeignAgenda, idOf } from './foreign.js';
+import { type Attrs, definitionsOf, type ForeignAgenda, idOf, timeOf } from './foreign.js';
+import { dailyAt, isDaily } from './map.js';
 import { memoryIn } from './memory.js';
 import { dataOf, replan, rowOf, scheduleName, specOf } from './plan.js';
 import { quietly } from './quiet.js';
@@ -46,11 +47,30 @@ async function find(engine: EngineScope, name: string): Promise<Found> {
   return found;
 }
 
+/** Another time of day. */
+function daily({ agenda, attrs }: Found, expression: string): Partial<Attrs> {
+  const job = agenda.create(attrs.name, attrs.data);
+  const repeatAt = dailyAt(expression) ?? '';
+  Object.assign(job.attrs, { repeatAt, nextRunAt: undefined });
+  job.computeNextRunAt();
+  const { nextRunAt } = job.attrs;
+  if (timeOf(nextRunAt) === undefined) {
+    throw new CommandError('invalid', `this version of Agenda does not understand the time of day ${repeatAt}`);
+  }
+  return { repeatAt, nextRunAt };
+}
+
 /** Only what cannot be written without the other fields is. */
-function changesOf({ agenda, attrs }: Found, definition: ScheduleDefinition): Partial<Attrs> {
+function changesOf(found: Found, definition: ScheduleDefinition): Partial<Attrs> {
+  const { agenda, attrs } = found;
   const { expression, timezone, kind, args, kwargs, enabled } = definition;
   const change: Partial<Attrs> = {};
-  if (expression !== undefined || timezone !== undefined) {
+  if (isDaily(attrs) && (expression === undefined || dailyAt(expression) !== undefined)) {
+    // A time of day knows no time zone: the library takes that of its process.
+    if (timezone !== undefined) throw new CommandError('unsupported', 'repeatAt of Agenda knows no time zone');
+    if (expression !== undefined && dailyAt(expression) !== attrs.repeatAt)
+      Object.assign(change, daily(found, expression));
+  } else if (expression !== undefined || timezone !== undefined) {
     const job = agenda.create(attrs.name, attrs.data);
     Object.assign(job.attrs, attrs);
     const spec =
