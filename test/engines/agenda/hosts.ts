@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { build } from 'esbuild';
 import type { Schedule, TaskEvent } from '../../../src/engine.js';
+import { z4jBare } from '../../../src/esbuild.js';
 import { type Child, runChild } from '../../support/child.js';
 import { type Mongo, startMongo } from '../../support/mongo-substitute/index.js';
 import { type Postgres, startPostgres } from '../../support/postgres.js';
@@ -78,10 +80,9 @@ export function place(servers: Servers, { store }: Flavour): Place {
 }
 
 /** `make(options)` makes an agenda, whatever the version. */
-function header({ family, dependencies, store }: Flavour, { url, id }: Place, esm: boolean): string {
+function header({ family, dependencies, store }: Flavour, { url, id }: Place, esm: boolean, load?: string): string {
   const legacy = (main: string, Agenda: string): string =>
-    `${esm ? `import * as all from '${main}';` : `const all = require('${main}');`}
-     const Agenda = ${Agenda};
+    `${load ?? `${esm ? `import * as all from '${main}';` : `const all = require('${main}');`}\nconst Agenda = ${Agenda};`}
      const make = (options = {}) => new Agenda({ db: { address: '${url}', collection: '${id}', options: ${'agenda' in dependencies && dependencies.agenda === '3.1.0' ? '{ useUnifiedTopology: true, useNewUrlParser: true }' : '{}'} }, processEvery: 150, ensureIndex: true, ...options });
      const define = (agenda, name, fn, options = {}) => ${family === 'hokify' ? 'agenda.define(name, fn, options)' : 'agenda.define(name, options, fn)'};`;
   if (family === 'legacy') return legacy('agenda', 'all.Agenda ?? all.default?.Agenda ?? all.default ?? all');
@@ -91,10 +92,10 @@ function header({ family, dependencies, store }: Flavour, { url, id }: Place, es
     postgres: `import { PostgresBackend } from '@agendajs/postgres-backend'; const backend = () => new PostgresBackend({ connectionString: '${url}', tableName: '${id}', logTableName: '${id}_log', channelName: '${id}_c' });`,
     redis: `import { RedisBackend } from '@agendajs/redis-backend'; const backend = () => new RedisBackend({ connectionString: '${url}', keyPrefix: '${id}:', logKeyPrefix: '${id}_log:', channelName: '${id}_c' });`,
   }[store];
-  const imports = `import { Agenda } from 'agenda'; ${backend}`;
+  const imports = `${load ?? "import { Agenda } from 'agenda';"} ${backend}`;
   // Node 20.19 and later require ES modules.
-  const load = esm ? imports : imports.replace(/import (\{ \w+ \}) from ('[^']+');/g, 'const $1 = require($2);');
-  return `${load}
+  const lines = esm ? imports : imports.replace(/import (\{ \w+ \}) from ('[^']+');/g, 'const $1 = require($2);');
+  return `${lines}
      const make = (options = {}) => new Agenda({ backend: backend(), processEvery: 150, ...options });
      const define = (agenda, name, fn, options = {}) => agenda.define(name, fn, options);`;
 }
@@ -169,19 +170,47 @@ export interface Host {
   readonly before?: string;
   readonly esm?: boolean;
   readonly timeout?: number;
+  /** How it gets at the class `Agenda`. */
+  readonly load?: string;
+  /** One file with everything in it, made by esbuild with our plug-in; in this format. */
+  readonly bundle?: 'esm' | 'cjs';
+}
+
+async function bundled(source: string, resolveDir: string, format: 'esm' | 'cjs'): Promise<string> {
+  const esm = { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" };
+  const cjs = { js: "const here = require('node:url').pathToFileURL(__filename).href;" };
+  const { outputFiles } = await build({
+    stdin: { contents: source, resolveDir, loader: 'js' },
+    bundle: true,
+    write: false,
+    platform: 'node',
+    format,
+    logLevel: 'silent',
+    external: ['pg-native'],
+    banner: format === 'esm' ? esm : cjs,
+    // Agenda asks where it is.
+    ...(format === 'cjs' && { define: { 'import.meta.url': 'here' } }),
+    plugins: [z4jBare()],
+  });
+  return outputFiles[0]?.text ?? '';
 }
 
 /** Starts a host; it ends with its body. */
-export async function startHost({ flavour, place: at, body, before, esm }: Host): Promise<Child> {
+export async function startHost({ flavour, place: at, body, before, esm, load, bundle }: Host): Promise<Child> {
   const module = esm ?? flavour.family === 'six';
   const attached = before === undefined ? '' : `${before}\nawait import('${PRELOAD}');`;
-  const source = `${header(flavour, at, module)}\n(async () => {\n${attached}\n${COMMON}\n${body}\nprocess.exit(0);\n})().catch((error) => { console.error(error); process.exit(1); });\n`;
+  const source = `${header(flavour, at, module, load)}\n(async () => {\n${attached}\n${COMMON}\n${body}\nprocess.exit(0);\n})().catch((error) => { console.error(error); process.exit(1); });\n`;
+  const target = await installTarget(
+    flavour.name.replace(/^@|\/agenda| on .*/g, '').replace(' ', '-'),
+    flavour.dependencies,
+  );
+  const isModule = bundle === undefined ? module : bundle === 'esm';
   return runChild({
-    target: await installTarget(
-      flavour.name.replace(/^@|\/agenda| on .*/g, '').replace(' ', '-'),
-      flavour.dependencies,
-    ),
-    program: { source, name: module ? 'host.mjs' : 'host.cjs' },
+    target,
+    program: {
+      source: bundle === undefined ? source : await bundled(source, target, bundle),
+      name: isModule ? 'host.mjs' : 'host.cjs',
+    },
     register: false,
     nodeArgs: before === undefined ? ['--import', PRELOAD] : [],
   });
