@@ -150,7 +150,7 @@ describe.runIf(hasBrain())('node-cron in a live brain', () => {
     expect(await watched.stop()).toEqual([]);
   });
 
-  test('two workers of one token: one row each, the other goes on when one leaves', async () => {
+  test('two workers of one token: one row each, and what is decided at one is in force at the other', async () => {
     const third = children[2] as Child;
     const watched = watchRows(project, ['nightly', 'monthly']);
     const fourth = await work({ WITHOUT: 'every-second' });
@@ -160,7 +160,6 @@ describe.runIf(hasBrain())('node-cron in a live brain', () => {
     await rest.press('monthly', 'trigger');
     await rest.until('monthly', (row) => row?.total_runs === 1);
     expect(runsOf(third, 'monthly') + runsOf(fourth, 'monthly')).toBe(1);
-    // What is decided at one is in force at the other.
     expect(await rest.native('update', 'nightly', { expression: '* * * * * *' })).toMatchObject({ status: 'APPLIED' });
     await ranAgain(third, 'nightly');
     await ranAgain(fourth, 'nightly');
