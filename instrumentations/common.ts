@@ -81,6 +81,14 @@ export function asksForRuns(): void {
 /** The code runs as the run given, for those who ask. */
 export const inRun = <T>(run: CurrentRun, call: () => T): T => (asked ? currentRun.run(run, call) : call());
 
+let zone: string | undefined;
+
+/** The IANA name of the time zone of this process: where a library plans when nobody names another. */
+export function localZone(): string {
+  zone ??= Intl.DateTimeFormat().resolvedOptions().timeZone;
+  return zone;
+}
+
 /** `TypeError: x is not a function` for anything that can be thrown. */
 export function exceptionText(error: unknown): string {
   try {

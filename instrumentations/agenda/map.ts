@@ -1,6 +1,6 @@
 /** What Agenda tells, as events of the brain. Pure. */
 import type { EventData, EventKind, Schedule, TaskEvent } from '../../src/engine.js';
-import { exceptionText, shorten, traceback } from '../common.js';
+import { exceptionText, localZone, shorten, traceback } from '../common.js';
 import { type Attrs, idOf, isRecurring, timeOf } from './foreign.js';
 
 /** The OpenTelemetry span that was active when a fact was observed. */
@@ -296,11 +296,12 @@ export function scheduleRow(
   attrs: Attrs,
   facts: { readonly name: string; readonly interval: number | undefined; readonly totalRuns: number },
 ): Schedule {
+  const plan = planOf(attrs, facts.interval);
   return {
     name: facts.name,
     taskName: attrs.name,
-    ...planOf(attrs, facts.interval),
-    timezone: attrs.repeatTimezone ?? undefined,
+    ...plan,
+    timezone: (isDaily(attrs) ? undefined : attrs.repeatTimezone) ?? (plan.kind === 'cron' ? localZone() : undefined),
     queue: attrs.name,
     priority: priorityLabel(attrs.priority),
     args: attrs.data == null ? [] : [attrs.data],

@@ -6,6 +6,7 @@ import {
   type ScheduleDefinition,
   type Scheduler,
 } from '../../src/engine.js';
+import { localZone } from '../common.js';
 import { connected } from './control.js';
 import { type Attrs, definitionsOf, type ForeignAgenda, idOf, timeOf } from './foreign.js';
 import { dailyAt, isDaily } from './map.js';
@@ -67,7 +68,12 @@ function changesOf(found: Found, definition: ScheduleDefinition): Partial<Attrs>
   const change: Partial<Attrs> = {};
   if (isDaily(attrs) && (expression === undefined || dailyAt(expression) !== undefined)) {
     // A time of day knows no time zone: the library takes that of its process.
-    if (timezone !== undefined) throw new CommandError('unsupported', 'repeatAt of Agenda knows no time zone');
+    if (timezone !== undefined && timezone !== localZone()) {
+      throw new CommandError(
+        'unsupported',
+        `repeatAt of Agenda knows no time zone but that of its process, ${localZone()}`,
+      );
+    }
     if (expression !== undefined && dailyAt(expression) !== attrs.repeatAt)
       Object.assign(change, daily(found, expression));
   } else if (expression !== undefined || timezone !== undefined) {

@@ -9,7 +9,7 @@ import {
   type Scheduler,
   type SchedulesMemory,
 } from '../../src/engine.js';
-import { exceptionText, shorten } from '../common.js';
+import { exceptionText, localZone, shorten } from '../common.js';
 import type { ForeignQueueBase } from './foreign.js';
 import { payload, priorityLabel, revoked, schedulerKey, taskId } from './map.js';
 import { type OperableQueue, operable } from './operable.js';
@@ -133,7 +133,7 @@ function rowOf({ queue, label, scheduler, enabled }: Entry): Schedule {
     taskName: name || key,
     kind: pattern ? 'cron' : 'interval',
     expression: pattern ?? String((every ?? 0) / 1000),
-    timezone: tz,
+    timezone: tz ?? (pattern ? localZone() : undefined),
     queue: label,
     priority: priorityLabel(template?.opts?.priority),
     args: template === undefined ? [] : [template.data],

@@ -1,6 +1,6 @@
 /** What node-cron tells, as events of the brain. Pure. */
 import type { EventData, EventKind, Schedule, TaskEvent } from '../../src/engine.js';
-import { digest, exceptionText, traceback } from '../common.js';
+import { digest, exceptionText, localZone, traceback } from '../common.js';
 
 export const ENGINE = 'node-cron';
 
@@ -110,13 +110,6 @@ export interface ScheduleFacts {
   readonly totalRuns: number;
   readonly createdBy: 'code' | 'operator';
 }
-
-let zone: string | undefined;
-
-const localZone = (): string => {
-  zone ??= Intl.DateTimeFormat().resolvedOptions().timeZone;
-  return zone;
-};
 
 export const schedule = ({ createdBy, timezone, ...facts }: ScheduleFacts): Schedule => ({
   ...facts,

@@ -129,7 +129,8 @@ describe.concurrent.each(FLAVOURS)('what $name lets run', (flavour) => {
       await attempt('enable', () => scheduler().update(name, { enabled: true }));
       await attempt('same', () => scheduler().update(name, { kind: 'cron', expression: 'daily at 3:30am', args: [{ kind: 'night' }] }));
       await rows('agenda', 'same');
-      await attempt('later', () => scheduler().update(name, { kind: 'cron', expression: 'daily at 4:45pm' }));
+      const timezone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+      await attempt('later', () => scheduler().update(name, { kind: 'cron', expression: 'daily at 4:45pm', timezone }));
       await rows('agenda', 'later');
       await attempt('nonsense', () => scheduler().update(name, { kind: 'cron', expression: 'daily at no time' }));
       await attempt('zone', () => scheduler().update(name, { timezone: 'Europe/Oslo' }));
@@ -141,7 +142,9 @@ describe.concurrent.each(FLAVOURS)('what $name lets run', (flavour) => {
       await rows('agenda', 'deleted');
       await agenda.stop();`);
     const made = seen.rows('made').filter(({ nextRunAt }) => nextRunAt !== undefined);
-    expect(made, seen.stdout).toMatchObject([{ taskName: 'report', kind: 'cron', expression: 'daily at 3:30am' }]);
+    const timezone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+    const plan = { taskName: 'report', kind: 'cron', expression: 'daily at 3:30am', timezone };
+    expect(made, seen.stdout).toMatchObject([plan]);
     const next = new Date(made[0]?.nextRunAt ?? 0);
     expect([next.getHours(), next.getMinutes()]).toEqual([3, 30]);
     expect(seen.rows('disabled')[0]?.enabled).toBe(false);

@@ -49,6 +49,9 @@ const scenarios = {
     const memory = scheduler.memory('owner');
     const before = await memory.load();
     await memory.save('text');
+    const left = (await mine()).length;
+    await queue.upsertJobScheduler('local', { pattern: '0 3 * * *' }, { name: 'tick' });
+    const local = (await scheduler.list()).find((row) => row.name === `${t.q}:local`);
     return {
       first,
       triggered: task_id.startsWith(`${t.q}:`),
@@ -59,11 +62,12 @@ const scenarios = {
       data: template?.data,
       created,
       both,
-      left: (await mine()).length,
+      left,
       badName,
       missing,
       memory: [before, await memory.load()],
       changes: changes > 0,
+      local: { timezone: local.timezone, hour: new Date(local.nextRunAt).getHours() },
     };
   },
 };

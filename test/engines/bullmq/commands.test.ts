@@ -52,6 +52,7 @@ for (const version of VERSIONS) {
         mode: 'cjs',
         port: await fresh(redis.port),
         scenarios: ['schedules'],
+        env: { TZ: 'Asia/Tokyo' },
       });
       const yearly = { name: 'schedules:yearly', expression: '0 0 1 1 *', kind: 'cron', enabled: true, next: true };
       expect(outcomes.schedules?.error).toBeUndefined();
@@ -70,6 +71,8 @@ for (const version of VERSIONS) {
         missing: 'not_found',
         memory: [null, 'text'],
         changes: true,
+        // It is planned in the zone of its process.
+        local: { timezone: 'Asia/Tokyo', hour: 3 },
       });
     });
   });
