@@ -4,8 +4,7 @@
  * what the least careful agent would do.
  */
 import { randomUUID } from 'node:crypto';
-import { Dispatcher } from '../dist/src/dispatcher.js';
-import { Redactor } from '../dist/src/redactor.js';
+import { Dispatcher, Redactor } from '../dist/src/index.js';
 
 const ROUNDS = 15;
 const EVENTS = 20_000;

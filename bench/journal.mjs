@@ -6,8 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { monitorEventLoopDelay, performance } from 'node:perf_hooks';
-import { openJournal } from '../dist/src/journal/durable.js';
-import { memoryJournal } from '../dist/src/journal/memory.js';
+import { memoryJournal, openJournal } from '../dist/src/autostart.js';
 
 const dir = mkdtempSync(join(process.argv[2] ?? tmpdir(), 'z4j-bench-'));
 const turn = () => new Promise((resolve) => setImmediate(resolve));

@@ -1,10 +1,9 @@
 // Host CPU of one snapshot of many schedules: list, rows, redaction, comparison, digests, frames, memory. Build first.
 //   node bench/schedules.mjs [--schedules 1000] [--json]
 import { parseArgs } from 'node:util';
-import { createLog } from '../dist/src/log.js';
-import { Redactor } from '../dist/src/redactor.js';
-import { scheduleMemory } from '../dist/src/schedules/memory.js';
-import { ScheduleStream } from '../dist/src/schedules/stream.js';
+import { ScheduleStream, scheduleMemory } from '../dist/src/agent-link.js';
+import { Redactor } from '../dist/src/index.js';
+import { createLog } from '../dist/src/register.js';
 
 const { values } = parseArgs({
   options: { schedules: { type: 'string', default: '1000' }, json: { type: 'boolean', default: false } },

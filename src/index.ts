@@ -7,7 +7,8 @@ export {
   EVENT_KINDS,
   type WorkerNames,
 } from './dispatcher.js';
-export * from './engine.js';
+export type * from './engine.js';
+export { asHost, CommandError, hub, isSupported, isTraced, quietly } from './engine.js';
 export { HelloBuilder, type HelloOptions } from './hello.js';
 export type { Journal, JournalBatch, Losses, Position, RecordMeta } from './journal/journal.js';
 export { type MemoryJournalOptions, memoryJournal } from './journal/memory.js';

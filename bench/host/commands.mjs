@@ -4,9 +4,8 @@ import { createInterface } from 'node:readline';
 import { Queue, Worker } from 'bullmq';
 
 const built = (path) => import(new URL(path, process.env.BENCH_DIST).href);
-const { CommandRouter } = await built('commands/router.js');
-const { Heartbeat } = await built('heartbeat.js');
-const { hub } = await built('hub.js');
+const { CommandRouter, Heartbeat } = await built('agent-link.js');
+const { hub } = await built('index.js');
 const connection = { host: '127.0.0.1', port: Number(process.env.BENCH_REDIS), maxRetriesPerRequest: null };
 const STEP_MS = 20;
 const ms = (nanoseconds) => nanoseconds / 1e6;

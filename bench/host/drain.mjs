@@ -1,6 +1,5 @@
 // Captures events that nobody takes (`fill`), or sends what an earlier process captured (`drain`); a child of ../drain.mjs.
-import { hub } from '../../dist/src/hub.js';
-import { Agent } from '../../dist/src/index.js';
+import { Agent, hub } from '../../dist/src/index.js';
 import { engine } from './engine.mjs';
 
 const [part, count] = [process.argv[2], Number(process.argv[3])];

@@ -1,7 +1,6 @@
 // Captures an event for every line it reads and answers commands with nothing; a child of ../latency.mjs.
 import { createInterface } from 'node:readline';
-import { hub } from '../../dist/src/hub.js';
-import { Agent } from '../../dist/src/index.js';
+import { Agent, hub } from '../../dist/src/index.js';
 import { engine } from './engine.mjs';
 
 const agent = await new Agent().registerEngine(engine).start();

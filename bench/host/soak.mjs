@@ -1,8 +1,7 @@
 // A host that makes events at a steady rate until its standard input ends, and says every second how it is.
 import { readdirSync, readFileSync } from 'node:fs';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
-import { hub } from '../../dist/src/hub.js';
-import { Agent } from '../../dist/src/index.js';
+import { Agent, hub } from '../../dist/src/index.js';
 import { engine } from './engine.mjs';
 
 const [rate] = process.argv.slice(2).map(Number);

@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
 import { type EnginePatch, hub, type PatchedModule, type Setters } from '../hub.js';
 import { manifest, role } from './manifest.js';
 import { TARGETS, type Target, targetFile } from './targets.js';
@@ -8,13 +9,13 @@ const patches = new Map<string, EnginePatch>();
 
 type PatchModule = { readonly [name: string]: EnginePatch };
 
-const pathOf = ({ engine }: Target): string => `../../instrumentations/${engine}/patch.js`;
+const urlOf = ({ engine }: Target): URL => new URL(`../../instrumentations/${engine}/patch.js`, import.meta.url);
 
 /** The patch of a target; its module loads now if it has not yet. Throws where it cannot be required. */
 export function patchOf(target: Target): EnginePatch {
   let found = patches.get(target.engine);
   if (found === undefined) {
-    found = (require(pathOf(target)) as PatchModule)[target.patch] as EnginePatch;
+    found = (require(fileURLToPath(urlOf(target))) as PatchModule)[target.patch] as EnginePatch;
     patches.set(target.engine, found);
   }
   return found;
@@ -22,7 +23,7 @@ export function patchOf(target: Target): EnginePatch {
 
 /** Loads the patch of a target without requiring it: the application may be linking modules that it needs. */
 export async function preparePatch(target: Target): Promise<void> {
-  const exports = (await import(pathOf(target))) as PatchModule;
+  const exports = (await import(urlOf(target).href)) as PatchModule;
   patches.set(target.engine, exports[target.patch] as EnginePatch);
 }
 
@@ -35,7 +36,7 @@ function withPatch(target: Target, use: (patch: EnginePatch) => void, fail: (err
   try {
     patch = patchOf(target);
   } catch {
-    import(pathOf(target)).then((exports: PatchModule) => use(exports[target.patch] as EnginePatch)).catch(fail);
+    import(urlOf(target).href).then((exports: PatchModule) => use(exports[target.patch] as EnginePatch)).catch(fail);
     return;
   }
   use(patch);

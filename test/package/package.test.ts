@@ -70,7 +70,7 @@ describe('the tarball', () => {
     for (const path of paths) {
       if (!/\.(m?js|d\.m?ts)$/.test(path)) continue;
       const text = await readFile(join(consumer, 'node_modules/@z4j/bare', path), 'utf8');
-      for (const [, specifier = ''] of text.matchAll(/(?:from|import|require)\s*\(?\s*'(\.[^'\n]+)'/g)) {
+      for (const [, specifier = ''] of text.matchAll(/(?:from|import|require)\s*\(?\s*['"](\.[^'"\n]+)['"]/g)) {
         const wanted = posix.join(dirname(path), specifier);
         const found = path.endsWith('ts') ? wanted.replace(/\.(m?)js$/, '.d.$1ts') : wanted;
         if (!paths.has(found) && !paths.has(wanted)) missing.push(`${path}: ${specifier}`);
@@ -86,11 +86,10 @@ describe('the tarball', () => {
     for (const { path } of packed.files) {
       if (!path.endsWith('.js')) continue;
       const text = await readFile(join(installed, path), 'utf8');
-      for (const [, specifier = ''] of text.matchAll(/^import '(\.[^']+)'/gm)) {
+      for (const [, specifier = ''] of text.matchAll(/^import ['"](\.[^'"]+)['"]/gm)) {
         imported.add(`./${posix.join(dirname(path), specifier)}`);
       }
     }
-    expect(imported.size).toBeGreaterThan(0);
     expect([...imported].filter((path) => !sideEffects.includes(path))).toEqual([]);
   });
 

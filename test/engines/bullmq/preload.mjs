@@ -2,7 +2,7 @@
 import { appendFileSync } from 'node:fs';
 import Module, { createRequire } from 'node:module';
 import { bullmqPatch } from '../../../dist/instrumentations/bullmq/patch.js';
-import { hub } from '../../../dist/src/hub.js';
+import { hub } from '../../../dist/src/register.js';
 
 const { pid } = process;
 const tell = (line) => appendFileSync(process.env.TEST_EVENTS, `${JSON.stringify({ ...line, pid })}\n`);

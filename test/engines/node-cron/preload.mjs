@@ -2,8 +2,7 @@
  * `--import` of the hosts under test: the eyes of the package as its register.mjs installs them, and instead of the
  * agent a recorder that prints. A line is `@z4j ` and JSON.
  */
-import { hub } from '../../../dist/src/hub.js';
-import { register } from '../../../dist/src/register.js';
+import { hub, register } from '../../../dist/src/register.js';
 
 const print = (line) => process.stdout.write(`@z4j ${JSON.stringify(line)}\n`);
 
