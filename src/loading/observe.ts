@@ -1,12 +1,13 @@
 import { createRequire } from 'node:module';
 import { setTimeout } from 'node:timers';
-import { hub, type TargetReport } from '../hub.js';
+import { hub, isSupported, type TargetReport } from '../hub.js';
 import type { Log } from '../log.js';
 import { observeCompile } from './compile.js';
 import { loaded, see } from './door.js';
 import { openOtherEyes } from './eyes.js';
 import { installHooks } from './hooks.js';
 import { seeLater, sweep } from './sweep.js';
+import { TARGETS } from './targets.js';
 
 function tell({ engine, package: name, version, file, eye, outcome, error }: TargetReport, log: Log): void {
   const what = `${name} ${version}`;
@@ -31,16 +32,22 @@ function tell({ engine, package: name, version, file, eye, outcome, error }: Tar
 export const isObserving = (): boolean => hub.loaded !== undefined;
 
 async function lookBack(log: Log): Promise<void> {
-  // Required: while an import() is under way, Node 20 refuses to require the patch of a library that loads now.
-  const { seeEarlier } = createRequire(import.meta.url)('./earlier.js') as typeof import('./earlier.js');
-  await seeEarlier((library) =>
+  const tellEarlier = (library: string, missed: string): void => {
     log.once(
       `earlier ${library}`,
       'warn',
-      `${library} was loaded before the agent: functions imported from it by name are not observed. ` +
+      `${library} was loaded before the agent: ${missed} are not observed. ` +
         'Start Node with --import @z4j/bare/register, or import it after the agent has started',
-    ),
-  );
+    );
+  };
+  for (const { package: name, version, outcome } of hub.targets) {
+    const forgetful = TARGETS.find((target) => target.package === name)?.forgetful ?? [];
+    if (outcome === 'patched' && forgetful.some((range) => isSupported(version, range)))
+      tellEarlier(`${name} ${version}`, 'schedules made before it');
+  }
+  // Required: while an import() is under way, Node 20 refuses to require the patch of a library that loads now.
+  const { seeEarlier } = createRequire(import.meta.url)('./earlier.js') as typeof import('./earlier.js');
+  await seeEarlier((library) => tellEarlier(library, 'functions imported from it by name'));
 }
 
 export interface Observation {

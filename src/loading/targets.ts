@@ -1,3 +1,5 @@
+import type { EnginePatch } from '../hub.js';
+
 /** A library that can be patched, and where in it. */
 export interface Target {
   /** Short name as in `Z4J_ENABLED_INSTRUMENTATIONS`; also the folder of its instrumentation. */
@@ -11,6 +13,8 @@ export interface Target {
   readonly inner?: RegExp;
   /** Function declarations of the ES entry module that the patch wants to re-bind. */
   readonly rebind?: readonly string[];
+  /** Versions that do not know what was made of them before they were patched. */
+  readonly forgetful?: readonly EnginePatch['supported'][];
 }
 
 /** Every library we know. Entry modules are what the library's own package.json names as `main` and `exports["."]`. */
@@ -32,6 +36,10 @@ export const TARGETS: readonly Target[] = [
     patch: 'nodeCronPatch',
     instrumentation: 'NodeCronInstrumentation',
     rebind: ['schedule', 'createTask', 'shutdown'],
+    forgetful: [
+      { from: '2.0.0', below: '3.0.0' },
+      { from: '4.0.0', below: '4.2.0' },
+    ],
   },
 ];
 
