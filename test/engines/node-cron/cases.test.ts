@@ -107,6 +107,29 @@ describe.concurrent.each(V4)('background tasks of %s', (version) => {
   });
 });
 
+it.concurrent.each(['4.3.0', '4.6.0'])(
+  'a run of %s that outlives its executeTimeout has one end, its own',
+  async (version) => {
+    const body = `${OPERATE}
+    require('node:fs').writeFileSync(require('node:path').join(process.cwd(), 'slow.cjs'),
+      'exports.task = () => new Promise((done) => setTimeout(done, 700, "at last"));');
+    const task = cron.createTask(far, './slow.cjs', { name: 'slow', executeTimeout: 150 });
+    await task.start();
+    let ended = 0;
+    task.on('execution:finished', () => { ended += 1; });
+    await task.execute().catch(({ message }) => print({ refused: message }));
+    print({ endedThen: ended });
+    await until(() => ended > 0);
+    await task.stop();
+    process.exit(0);`;
+    const seen = await runHost({ version, style: 'cjs', body });
+    expect(seen.code, seen.stderr + seen.stdout).toBe(0);
+    expect([value(seen, 'refused'), value(seen, 'endedThen')]).toEqual(['Execution timeout exceeded', 0]);
+    expect(seen.runs('slow')).toEqual([['received', 'started', 'succeeded']]);
+    expect(ofSchedule(seen, 'slow', 'task.succeeded')[0]?.data.result).toBe('at last');
+  },
+);
+
 describe.concurrent.each(['4.2.1', '4.5.0', '4.6.0'])('lost background tasks of %s', (version) => {
   it('fails the open run once', async () => {
     const body = `${OPERATE}
