@@ -30,6 +30,16 @@ describe('what an operator is told', () => {
     expect(on.journal.confirmed).toBe(0);
   });
 
+  test('a wrong secret, and a brain that speaks first', async () => {
+    brain = await stubBrain();
+    await using on = rig({ url: brain.url, token: brain.token, secret: Buffer.alloc(32) });
+    on.link.start();
+    await brain.until(() => brain.connections === 1);
+    brain.send('novelty', {});
+    await expect.poll(() => on.link.stats.authFailures, { timeout: 5000 }).toBeGreaterThan(0);
+    expect(warnings(on.lines)).toEqual([expect.stringContaining('Z4J_HMAC_SECRET')]);
+  });
+
   test.each([300_000, -300_000])('clocks that differ by %i ms', async (clockOffsetMs) => {
     brain = await stubBrain({ clockOffsetMs });
     await using on = rig(brain);
