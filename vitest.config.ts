@@ -15,6 +15,7 @@ export default defineConfig({
     pool: 'forks',
     maxWorkers: 2,
     setupFiles: ['test/support/in-process.ts'],
+    globalSetup: ['test/support/leftovers.ts'],
     reporters: ['default', './test/support/closing-line.ts'],
     projects: [
       project('unit', 'test/unit/**/*.test.ts', { testTimeout: 20_000, hookTimeout: 30_000 }),
