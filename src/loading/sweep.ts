@@ -14,11 +14,12 @@ export function sweep(): void {
 
 const PATIENCE_MS = 1000;
 
-/** Offers a file that no eye may have seen as soon as it has run; looked for rarer and rarer, and then given up. */
+/**
+ * Offers a file that no eye may have seen: at once where it has run, since the application may use it in the next turn,
+ * and else as soon as it has; looked for rarer and rarer, and then given up.
+ */
 export function seeLater(file: string, delayMs = 0): void {
-  setTimeout(() => {
-    const module = cache?.[file];
-    if (module?.loaded) see(file, module.exports, 'cache');
-    else if (delayMs < PATIENCE_MS) seeLater(file, delayMs * 2 + 1);
-  }, delayMs).unref();
+  const module = cache?.[file];
+  if (module?.loaded) see(file, module.exports, 'cache');
+  else if (delayMs < PATIENCE_MS) setTimeout(() => seeLater(file, delayMs * 2 + 1), delayMs).unref();
 }
