@@ -47,7 +47,7 @@ let snapshot;
 async function self() {
   if (snapshot === undefined) {
     await mkdir(join(ROOT, '.cache'), { recursive: true });
-    const folder = mkdtempSync(join(ROOT, '.cache/loading-'));
+    const folder = mkdtempSync(join(ROOT, `.cache/loading-${process.pid}-`));
     process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
     snapshot = installSelf(folder);
   }
