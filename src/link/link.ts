@@ -2,7 +2,7 @@
 import { performance } from 'node:perf_hooks';
 import type { JournalReading } from '../journal/reader.js';
 import type { Log } from '../log.js';
-import { type CloseReaction, closeCode, type HelloPayload } from '../protocol/index.js';
+import { type CloseReaction, closeCode, type HelloPayload, ProtocolError } from '../protocol/index.js';
 import { quietly } from '../quiet.js';
 import { advice, FATAL_SKEW_MS, skewAdvice } from './advice.js';
 import { Backoff } from './backoff.js';
@@ -216,7 +216,7 @@ export class Link implements LinkPort {
       this.#hello = undefined;
       const session = this.#open();
       this.#session = session;
-      const end = await session.ended;
+      const end = this.#blame(await session.ended);
       this.#session = undefined;
       this.#connectedAt = undefined;
       const wasUp = this.#up;
@@ -272,6 +272,13 @@ export class Link implements LinkPort {
     }
     this.#proven = false;
     return Math.max(this.#backoff.next(reaction), end.retryAfterMs ?? 0);
+  }
+
+  /** With another secret neither side believes the other: whoever has spoken first, it is the same fault. */
+  #blame(end: SessionEnd): SessionEnd {
+    const cause = end.error?.cause;
+    const isDistrusted = cause instanceof ProtocolError && cause.code === 'signature' && !this.#secretIsRight;
+    return isDistrusted ? { code: 4403, wanted: end.wanted } : end;
   }
 
   /** A secret that was right before is not wrong now: then it was the frame. */

@@ -134,12 +134,7 @@ export class WebSocketSession implements Session {
       try {
         this.#receive(bytes(data));
       } catch (cause) {
-        // With another secret neither side believes the other: whoever has spoken first, it is the same fault.
-        if (cause instanceof ProtocolError && cause.code === 'signature' && !this.#context.secretIsRight()) {
-          this.#finish(4403);
-        } else {
-          this.#fail(new LinkError('lost', `a frame of the brain cannot be trusted: ${messageOf(cause)}`, { cause }));
-        }
+        this.#fail(new LinkError('lost', `a frame of the brain cannot be trusted: ${messageOf(cause)}`, { cause }));
       }
     });
     websocket.on('unexpected-response', (request, response) => {

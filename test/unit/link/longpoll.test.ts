@@ -50,6 +50,18 @@ test('brings commands and carries results', async () => {
   expect(retry).toMatchObject({ status: 'success', result: 'bulk_retry' });
 });
 
+test('a command that is signed with another secret tells what is wrong', async () => {
+  // It does not look at what we send, so that the command comes first.
+  await using brain = await stubBrain({ acceptFrames: 0 });
+  const { url, token } = brain;
+  await using on = rig({ url, token, secret: Buffer.alloc(32) }, { transport: 'longpoll', times: quick });
+  const command = brain.command({ action: 'cancel_task' }, { timeoutMs: 1000 });
+  on.link.start();
+  await expect.poll(() => on.link.stats.authFailures, { timeout: 5000 }).toBeGreaterThan(0);
+  expect(on.lines).toEqual([expect.stringContaining('Z4J_HMAC_SECRET')]);
+  await command;
+});
+
 test('starts a new session after 409 and keeps what was not taken', async () => {
   await using brain = await stubBrain({ httpStatus: 409 });
   await using on = rig(brain, { transport: 'longpoll', times: quick });
