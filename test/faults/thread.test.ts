@@ -160,6 +160,8 @@ describe('a process ends as it would have', () => {
     child.kill('SIGUSR2');
     const { code, signal } = await child.ended();
     const ms = performance.now() - begin;
+    // The brain hears of the end after us.
+    await brain.until(() => brain.connections === 0);
     const output = (child.stdout() + child.stderr()).replaceAll(/run-\w+/g, '');
     const offline = brain.events.filter(({ kind }) => kind === 'worker.offline').length;
     return { ms, rest: { code, signal, output, offline, left: brain.connections, refusals: brain.refusals } };

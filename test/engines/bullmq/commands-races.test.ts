@@ -211,7 +211,7 @@ describe.each(['bullmq-3.16.2', 'bullmq-6.7.0'])('commands and what happens at t
 
   test('a restart with a hundred active jobs runs each of them once', async () => {
     await done('pool_grow', { worker_name: 'desk:restarted', delta: 50 });
-    const ids = await add('restarted', 'slow', 200, { ms: 500 });
+    const ids = await add('restarted', 'slow', 200, { ms: 3000 });
     await begun('restarted', ids, 100);
     expect(await done('restart_worker', { worker_name: 'desk:restarted' })).toEqual({ restarted: 1, waited_for: 100 });
     await all('restarted', 'completed', 200);
