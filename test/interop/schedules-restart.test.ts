@@ -1,34 +1,20 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Brain, type BrainProject, hasBrain, type MintedAgent, startBrain } from '../support/brain.js';
-import { type Child, runChild } from '../support/child.js';
+import { hasBrain } from '../support/brain.js';
+import type { Child } from '../support/child.js';
 import { waitFor } from '../support/net.js';
-import { operator, watchRows } from '../support/schedules.js';
-import { installTarget } from '../support/targets.mjs';
+import { watchRows } from '../support/schedules.js';
+import { type CronService, startCrons } from './fixtures/crons.js';
 
-const PROGRAM = fileURLToPath(new URL('./fixtures/crons.mjs', import.meta.url));
 const STAYING = ['nightly', 'monthly'];
 
 /** One story: the tests build upon each other. */
 describe.runIf(hasBrain())('node-cron in a live brain', () => {
-  let home: string;
-  let target: string;
-  let brain: Brain;
-  let project: BrainProject;
-  let minted: MintedAgent;
-  let rest: ReturnType<typeof operator>;
-  const children: Child[] = [];
-
-  const work = async (env: Readonly<Record<string, string>> = {}): Promise<Child> => {
-    const settings = { Z4J_SERVICE_NAME: 'shop', Z4J_AGENT_NAME: 'depot', Z4J_HOME: home, Z4J_LOG_LEVEL: 'debug' };
-    const child = await runChild({ target, program: PROGRAM, env: { ...minted.env, ...settings, ...env } });
-    children.push(child);
-    await child.printed('defined', 30_000);
-    return child;
-  };
+  let service: CronService;
+  let brain: CronService['brain'];
+  let project: CronService['project'];
+  let rest: CronService['rest'];
+  let children: CronService['children'];
+  let work: CronService['work'];
 
   const runsOf = (child: Child, name: string): number =>
     child
@@ -50,21 +36,11 @@ describe.runIf(hasBrain())('node-cron in a live brain', () => {
   };
 
   beforeAll(async () => {
-    [home, target, brain] = await Promise.all([
-      mkdtemp(join(tmpdir(), 'z4j-schedules-')),
-      installTarget('node-cron-4.6.0', { 'node-cron': '4.6.0' }),
-      startBrain({ env: { Z4J_COMMAND_TIMEOUT_SECONDS: '20' } }),
-    ]);
-    project = await brain.project('crons');
-    minted = await project.mintAgent('depot');
-    rest = operator(project);
+    service = await startCrons('crons');
+    ({ brain, project, rest, children, work } = service);
   });
 
-  afterAll(async () => {
-    for (const child of children) await child[Symbol.asyncDispose]();
-    await brain?.dispose();
-    await rm(home, { recursive: true, force: true });
-  });
+  afterAll(() => service?.[Symbol.asyncDispose]());
 
   test('rows with the next run, time zone and source', async () => {
     const child = await work();
@@ -178,7 +154,7 @@ describe.runIf(hasBrain())('node-cron in a live brain', () => {
       await brain.stop({ signal });
       await brain.start();
       const watched = watchRows(project, ['nightly', 'monthly']);
-      await waitFor(async () => (await project.agent(minted.agentId)).state === 'online', { timeout: 60_000 });
+      await waitFor(async () => (await project.agent(service.minted.agentId)).state === 'online', { timeout: 60_000 });
       // At the second hello where the brain was killed over an operation whose end it had not yet stored.
       await waitFor(() => activations() > before, {
         timeout: 110_000,

@@ -1,34 +1,20 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Brain, type BrainProject, hasBrain, type MintedAgent, startBrain } from '../support/brain.js';
-import { type Child, runChild } from '../support/child.js';
+import { hasBrain } from '../support/brain.js';
+import type { Child } from '../support/child.js';
 import { waitFor } from '../support/net.js';
-import { operator, watchRows } from '../support/schedules.js';
-import { installTarget } from '../support/targets.mjs';
+import { watchRows } from '../support/schedules.js';
+import { type CronService, startCrons } from './fixtures/crons.js';
 
-const PROGRAM = fileURLToPath(new URL('./fixtures/crons.mjs', import.meta.url));
 const NAMES = ['every-second', 'monthly', 'nightly', 'retired'];
 
 /** One story: the tests build upon each other. */
 describe.runIf(hasBrain())('two workers of one scheduler in a live brain', () => {
-  let home: string;
-  let target: string;
-  let brain: Brain;
-  let project: BrainProject;
-  let minted: MintedAgent;
-  let rest: ReturnType<typeof operator>;
-  const children: Child[] = [];
+  let service: CronService;
+  let project: CronService['project'];
+  let rest: CronService['rest'];
+  let children: CronService['children'];
+  let work: CronService['work'];
 
-  const work = async (): Promise<Child> => {
-    const settings = { Z4J_SERVICE_NAME: 'shop', Z4J_AGENT_NAME: 'depot', Z4J_HOME: home, Z4J_LOG_LEVEL: 'debug' };
-    const child = await runChild({ target, program: PROGRAM, env: { ...minted.env, ...settings } });
-    children.push(child);
-    await child.printed('defined', 30_000);
-    return child;
-  };
   const activations = (child: Child): number => child.stderr().split('schedule.external.activate').length - 1;
   const online = async (count: number): Promise<void> => {
     await waitFor(
@@ -47,21 +33,11 @@ describe.runIf(hasBrain())('two workers of one scheduler in a live brain', () =>
     );
 
   beforeAll(async () => {
-    [home, target, brain] = await Promise.all([
-      mkdtemp(join(tmpdir(), 'z4j-takeover-')),
-      installTarget('node-cron-4.6.0', { 'node-cron': '4.6.0' }),
-      startBrain({ env: { Z4J_COMMAND_TIMEOUT_SECONDS: '20' } }),
-    ]);
-    project = await brain.project('takeover');
-    minted = await project.mintAgent('depot');
-    rest = operator(project);
+    service = await startCrons('takeover');
+    ({ project, rest, children, work } = service);
   });
 
-  afterAll(async () => {
-    for (const child of children) await child[Symbol.asyncDispose]();
-    await brain?.dispose();
-    await rm(home, { recursive: true, force: true });
-  });
+  afterAll(() => service?.[Symbol.asyncDispose]());
 
   test('the standby publishes nothing', async () => {
     const first = await work();
