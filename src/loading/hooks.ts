@@ -2,6 +2,7 @@ import * as module from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { MessageChannel } from 'node:worker_threads';
 import { append, type Loaded, targetOfUrl } from './append.js';
+import { observeReads } from './reads.js';
 
 type SyncLoad = (url: string, context: object, nextLoad: (url: string, context: object) => Loaded) => Loaded;
 
@@ -26,17 +27,48 @@ const load: SyncLoad = (url, context, nextLoad) => {
   }
 };
 
-/**
- * Installs the `load` hook that appends to ES entry modules. `missed` hears of target files whose CommonJS source may
- * have been replaced where no eye could see it.
- */
-export function installHooks(missed: (file: string) => void): void {
-  if (typeof registerHooks === 'function' && hasSoundSyncHooks(process.versions.node)) {
-    registerHooks({ load });
-    return;
-  }
+/** Whether a thread runs hooks of `module.register()`; only Node itself knows, and this list of it tells. */
+const isHooked = (): boolean =>
+  (process as { moduleLoadList?: readonly string[] }).moduleLoadList?.includes(
+    'NativeModule internal/modules/esm/hooks',
+  ) !== false;
+
+/** A policy of Node 20 compares what is read with what it knows of it. */
+const hasPolicy = (): boolean =>
+  [process.env.NODE_OPTIONS, ...process.execArgv].some((flag) => flag?.includes('--experimental-policy'));
+
+function installInThread(missed: (file: string) => void): void {
   const { port1, port2 } = new MessageChannel();
   port1.on('message', (url: string) => missed(fileURLToPath(url)));
   port1.unref();
   module.register(new URL('./hooks-thread.js', import.meta.url), { data: { port: port2 }, transferList: [port2] });
+}
+
+/** A thread of hooks costs a start tens of milliseconds and each module a part of one; so only beside one of the host. */
+function installBeside(missed: (file: string) => void, fail: (error: unknown) => void): void {
+  observeReads();
+  const onWorker = (): void => {
+    if (!isHooked()) return;
+    process.off('worker', onWorker);
+    try {
+      installInThread(missed);
+    } catch (error) {
+      fail(error);
+    }
+  };
+  process.on('worker', onWorker);
+}
+
+/**
+ * Appends to ES entry modules as they load. `missed` hears of target files whose CommonJS source may have been replaced
+ * where no eye could see it; `fail` of why ES modules are not seen.
+ */
+export function installHooks(missed: (file: string) => void, fail: (error: unknown) => void): void {
+  try {
+    if (registerHooks === undefined && !isHooked() && !hasPolicy()) installBeside(missed, fail);
+    else if (registerHooks !== undefined && hasSoundSyncHooks(process.versions.node)) registerHooks({ load });
+    else installInThread(missed);
+  } catch (error) {
+    fail(error);
+  }
 }

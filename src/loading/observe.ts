@@ -69,15 +69,13 @@ export function observe(log: Log, { onPatched, late = false }: Observation = {})
   hub.loaded = loaded;
 
   const isOutermost = observeCompile((file, exports) => see(file, exports, 'compile'));
-  try {
-    installHooks(seeLater);
-  } catch (error) {
+  installHooks(seeLater, (error) =>
     log.once(
       'hooks',
       'warn',
       `libraries that are ES modules are not observed: ${error instanceof Error ? error.message : String(error)}`,
-    );
-  }
+    ),
+  );
   sweep();
   // Somebody later may replace the compiler, with or without calling what was there.
   let isBlind = false;

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { stubBrain } from '../../src/testing/index.js';
 import { node, run, stage } from './run.mjs';
 
-/** With hooks in a thread of their own, and with synchronous ones. */
+/** Where ES modules are seen as they are read, and where hooks see them. */
 const LINES = ['20', '24'];
 
 let folder: string;
