@@ -10,15 +10,17 @@ const wanted = () =>
 
 /** The thread that runs module hooks executes preloads too; a thread of the agent itself must not start another. */
 const isHelper = () => {
-  const { isMainThread, parentPort, workerData } = builtin('node:worker_threads');
-  return !isMainThread && (parentPort === null || workerData?.['z4j.bare.thread'] === true);
+  // What Node marks so in every thread but the main one, which need not load the rest to know.
+  if (!process.chdir.disabled) return false;
+  const { parentPort, workerData } = builtin('node:worker_threads');
+  return parentPort === null || workerData?.['z4j.bare.thread'] === true;
 };
 
 const unsupported = () => {
   if (versions.bun) return 'Bun';
   if (versions.deno || globalThis.Deno) return 'Deno';
   if (builtin('node:sea')?.isSea()) return 'a single executable application';
-  if (builtin('node:v8').startupSnapshot?.isBuildingSnapshot?.()) return 'a start-up snapshot';
+  if (process.execArgv.some((flag) => flag.startsWith('--build-snapshot'))) return 'a start-up snapshot';
   return undefined;
 };
 

@@ -10,7 +10,7 @@ export interface Loaded {
 
 /** The target file behind a module URL; import-in-the-middle's wrapper modules carry the URL of what they wrap. */
 export function targetOfUrl(url: string): TargetFile | undefined {
-  if (!url.startsWith('file:') || !url.includes('node_modules') || url.includes('iitm=')) return undefined;
+  if (!url.startsWith('file:') || targetFile(url) === undefined || url.includes('iitm=')) return undefined;
   const found = targetFile(fileURLToPath(url));
   return found !== undefined && role(found) !== undefined ? found : undefined;
 }

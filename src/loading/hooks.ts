@@ -1,6 +1,5 @@
-import * as module from 'node:module';
+import module from 'node:module';
 import { fileURLToPath } from 'node:url';
-import { MessageChannel } from 'node:worker_threads';
 import { append, type Loaded, targetOfUrl } from './append.js';
 import { observeReads } from './reads.js';
 

@@ -1,4 +1,3 @@
-import { promises } from 'node:fs';
 import { appendCall, targetOfUrl } from './append.js';
 import type { TargetFile } from './targets.js';
 
@@ -41,6 +40,8 @@ async function appended(reading: Promise<Buffer>, { href }: URL, found: TargetFi
  * is in it. Throws where the function cannot be replaced.
  */
 export function observeReads(): void {
+  // Not imported: other Nodes would load them for nothing.
+  const { promises } = process.getBuiltinModule('node:fs');
   const { readFile } = promises;
   type Read = (this: unknown, path: unknown, ...rest: unknown[]) => Promise<Buffer>;
   const observer: { readFile: Read } = {
