@@ -13,7 +13,8 @@ function isLoader(): boolean {
       sites.some((site) => site.getFileName() === 'node:internal/modules/esm/load');
     return (new Error().stack as unknown) === true;
   } finally {
-    Error.prepareStackTrace = prepareStackTrace;
+    if (prepareStackTrace === undefined) Reflect.deleteProperty(Error, 'prepareStackTrace');
+    else Error.prepareStackTrace = prepareStackTrace;
     Error.stackTraceLimit = stackTraceLimit;
   }
 }
@@ -30,8 +31,12 @@ function targetToLoad({ href }: URL): TargetFile | undefined {
 
 async function appended(reading: Promise<Buffer>, { href }: URL, found: TargetFile): Promise<Buffer> {
   const content = await reading;
-  const text = content.toString();
-  return ES_SYNTAX.test(text) ? Buffer.from(appendCall(text, 'module', found, href)) : content;
+  try {
+    const text = content.toString();
+    return ES_SYNTAX.test(text) ? Buffer.from(appendCall(text, 'module', found, href)) : content;
+  } catch {
+    return content;
+  }
 }
 
 /**

@@ -2,7 +2,7 @@ import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { stubBrain } from '../../src/testing/index.js';
-import { installSelf, type Output, run, stage, told } from './run.mjs';
+import { installSelf, node, type Output, run, stage, told } from './run.mjs';
 
 const [major = 0] = process.versions.node.split('.').map(Number);
 const REGISTER = ['--import', '@z4j/bare/register'];
@@ -197,6 +197,30 @@ describe('ways to start', () => {
     });
     expect(output).toMatchObject({ code: 0, stdout: 'fine\n' });
     expect(output.stderr).toContain('@z4j/bare needs Node.js, this is Deno');
+  });
+
+  test('a start-up snapshot is built as without us', async () => {
+    const output = await unharmed({
+      source: "console.log('fine');",
+      flags: [...REGISTER, '--snapshot-blob', join(folder, 'snapshot.blob'), '--build-snapshot'],
+    });
+    expect(output).toMatchObject({ code: 0, stdout: 'fine\n', stderr: '' });
+  });
+
+  test('a single executable application that asks for us is told why not', { timeout: 120_000 }, async () => {
+    const main = join(folder, 'single.cjs');
+    const config = join(folder, 'single.json');
+    const single = join(folder, 'single');
+    const register = join(folder, 'node_modules/@z4j/bare/register.mjs');
+    await writeFile(
+      main,
+      `require('node:module').createRequire(${JSON.stringify(main)})(${JSON.stringify(register)}); console.log('fine');`,
+    );
+    await writeFile(config, JSON.stringify({ main, output: single, disableExperimentalSEAWarning: true }));
+    expect(await run(await node('26'), ['--build-sea', config], { cwd: folder })).toMatchObject({ code: 0 });
+    const output = await run(single, [], { cwd: folder, env: TOKEN });
+    expect(output).toMatchObject({ code: 0, stdout: 'fine\n' });
+    expect(output.stderr).toContain('@z4j/bare needs Node.js, this is a single executable application');
   });
 
   test('Z4J_DISABLED and a missing token: nothing is loaded', async () => {
