@@ -33,8 +33,7 @@ const isHooked = (): boolean =>
   ) !== false;
 
 /** A policy of Node 20 compares what is read with what it knows of it. */
-const hasPolicy = (): boolean =>
-  [process.env.NODE_OPTIONS, ...process.execArgv].some((flag) => flag?.includes('--experimental-policy'));
+const hasPolicy = (): boolean => /--experimental-policy/.test([...process.execArgv, process.env.NODE_OPTIONS].join());
 
 function installInThread(missed: (file: string) => void): void {
   const { port1, port2 } = new MessageChannel();

@@ -41,7 +41,7 @@ async function appended(reading: Promise<Buffer>, { href }: URL, found: TargetFi
 
 /**
  * Observes the reads of ES modules in this thread, where no hook has moved them to a thread of their own: the loader of
- * Node 20.19 up to 22.15 calls `fs.promises.readFile` with a URL and nothing else. Whoever else reads a file gets what
+ * Node 20.19 up to 22.14 calls `fs.promises.readFile` with a URL and nothing else. Whoever else reads a file gets what
  * is in it. Throws where the function cannot be replaced.
  */
 export function observeReads(): void {

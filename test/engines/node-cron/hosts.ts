@@ -87,14 +87,13 @@ export interface Host {
   readonly timeout?: number;
 }
 
-/** 4.0.0 throws at every plan in the first hour of its zone's day: it gets a zone where it is noon. */
-function daytime(version: string): { TZ?: string } {
-  if (version !== '4.0.0') return {};
+/** A zone where it is noon: 4.0.0 throws at every plan in the first hour of its zone's day. */
+function noon(): string {
   const east = 12 - new Date().getUTCHours();
-  return { TZ: `Etc/GMT${east > 0 ? '-' : '+'}${Math.abs(east)}` };
+  return `Etc/GMT${east > 0 ? '-' : '+'}${Math.abs(east)}`;
 }
 
-/** Runs a host to its end. */
+/** Runs a host to its end, at noon of its time. */
 export async function runHost({ version, style, body, timeout = 90_000, ...rest }: Host): Promise<Seen> {
   const source = `${header(version, style)}\n(async () => {\n${body}\n})();\n`;
   await using child = await runChild({
@@ -102,7 +101,7 @@ export async function runHost({ version, style, body, timeout = 90_000, ...rest 
     program: { source, name: style === 'cjs' ? 'host.cjs' : 'host.mjs' },
     register: false,
     nodeArgs: ['--import', PRELOAD],
-    env: daytime(version),
+    env: { TZ: noon() },
     ...(rest.node === undefined ? {} : { node: rest.node }),
   });
   const { code } = await child.ended(timeout);
