@@ -3,7 +3,7 @@ import { isAllowed } from './commands/guards.js';
 import { CommandRouter } from './commands/router.js';
 import { answerSibling, siblingsOf } from './commands/siblings.js';
 import type { Settings } from './config.js';
-import { EVENT_KINDS, taskHash } from './dispatcher.js';
+import { EVENT_KINDS } from './dispatcher.js';
 import type { Engine, JsonObject, JsonValue } from './engine.js';
 import { Flow } from './flow/flow.js';
 import { touchedTasks } from './flow/touched.js';
@@ -29,6 +29,7 @@ import type { BatchAck } from './schedules/epoch.js';
 import { LONGPOLL } from './schedules/mirror.js';
 import { Schedules } from './schedules/schedules.js';
 import type { Storage } from './storage.js';
+import { taskHash } from './task-ids.js';
 import { ThreadLink, type ThreadLinkOptions } from './thread/thread-link.js';
 
 export interface AgentLinkOptions {

@@ -1,8 +1,9 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import type { EventData, EventKind, TaskEvent } from './engine.js';
 import { shorten } from './identity.js';
 import type { Journal, RecordMeta } from './journal/journal.js';
-import { REDACTED, type Redactor } from './redactor.js';
+import type { Redactor } from './redactor.js';
+import { TaskIds } from './task-ids.js';
 
 /** Order is the meaning of `RecordMeta.kind` in journals on disk: append only. */
 export const EVENT_KINDS: readonly EventKind[] = [
@@ -22,13 +23,14 @@ export const EVENT_KINDS: readonly EventKind[] = [
   'schedule.run_completed',
 ];
 
-const KIND_INDEX: ReadonlyMap<EventKind, number> = new Map(EVENT_KINDS.map((kind, index) => [kind, index]));
+/** Per kind its index, and what stands in the text between the event's id and its time. */
+const KINDS: ReadonlyMap<EventKind, { readonly index: number; readonly text: string }> = new Map(
+  EVENT_KINDS.map((kind, index) => [kind, { index, text: `","kind":"${kind}","occurred_at":"` }]),
+);
 const PRIORITIES: ReadonlySet<unknown> = new Set(['critical', 'high', 'normal', 'low', undefined]);
-const REDACTED_TEXT = `"${REDACTED}"`;
 
 // What a PostgreSQL brain's columns hold (protocol.md §4.1): a longer name would lose the event.
 const MAX_ENGINE = 40;
-const MAX_ID = 200;
 const MAX_NAME = 500;
 const MAX_QUEUE = 200;
 
@@ -42,11 +44,7 @@ const MAX_PENDING = 8 * 1024 * 1024;
 /** Stands for the worker's name until it is known; nothing a host says can equal it. */
 const PLACEHOLDER = `worker-${randomBytes(9).toString('hex')}`;
 
-/** What no task id may hold: REST paths know no slash, databases no control characters. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for.
-const UNSAFE = /[/\u0000-\u001f\u007f]/;
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for.
-const UNSAFE_ALL = /[/\u0000-\u001f\u007f]/g;
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
 
 /** Makes UUIDs of version 4: random for a process and what it counts, which costs a tenth of random ones. */
 class EventIds {
@@ -59,7 +57,46 @@ class EventIds {
       this.#series = `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(12, 15)}-8${hex.slice(15, 18)}-${hex.slice(18, 26)}`;
       this.#count = 0;
     }
-    return this.#series + (0x10000 + this.#count++).toString(16).slice(1);
+    const count = this.#count++;
+    return this.#series + HEX[count >> 8] + HEX[count & 0xff];
+  }
+}
+
+/** Prints times as ISO 8601 with milliseconds; those that a brain would replace by its own are now. */
+class Times {
+  readonly #now: () => number;
+  /** When the clock was looked at last. */
+  #seen = Number.NaN;
+  #time = Number.NaN;
+  #text = '';
+  #second = Number.NaN;
+  #secondText = '';
+
+  constructor(now: () => number) {
+    this.#now = now;
+  }
+
+  print(at: number): string {
+    const time = this.#within(at);
+    if (time === this.#time) return this.#text;
+    const second = Math.floor(time / 1000);
+    if (second !== this.#second) {
+      this.#secondText = new Date(second * 1000).toISOString().slice(0, 20);
+      this.#second = second;
+    }
+    const ms = time - second * 1000;
+    this.#text = `${this.#secondText}${ms < 10 ? '00' : ms < 100 ? '0' : ''}${ms}Z`;
+    this.#time = time;
+    return this.#text;
+  }
+
+  #within(at: number): number {
+    const time = Math.floor(at);
+    // Time goes on: what was not too far ahead at the last look is not now.
+    if (time >= this.#seen && time <= this.#seen + MAX_AHEAD) return time;
+    const now = this.#now();
+    this.#seen = now;
+    return time >= now - MAX_AGE && time <= now + MAX_AHEAD ? time : now;
   }
 }
 
@@ -113,7 +150,6 @@ interface Pending {
 export class Dispatcher {
   readonly #journal: Pick<Journal, 'append' | 'flush'>;
   readonly #redactor: Redactor;
-  readonly #now: () => number;
   readonly #engines = new Map<string, string>();
   /** Told of every event before it is given to the journal. */
   watch: CaptureWatch | undefined;
@@ -122,19 +158,18 @@ export class Dispatcher {
   #pendingLength = 0;
   #recorded = 0;
   #dropped = 0;
-  #second = Number.NaN;
-  #secondText = '';
   #worker: string | undefined;
   #workerText = '';
   readonly #ids = new EventIds();
-  #lastId: string | undefined;
-  #lastIdText = '';
+  readonly #times: Times;
+  readonly #tasks: TaskIds;
 
   constructor({ journal, redactor, identity, now = Date.now }: DispatcherOptions) {
     this.#journal = journal;
     this.#redactor = redactor;
     this.#identity = identity;
-    this.#now = now;
+    this.#times = new Times(now);
+    this.#tasks = new TaskIds(redactor);
   }
 
   /** Captures an event: what its values are now is what is sent. Never throws, never waits. */
@@ -184,8 +219,8 @@ export class Dispatcher {
 
   #record(event: TaskEvent): void {
     const { kind, engine, taskId, workerOf } = event;
-    const index = KIND_INDEX.get(kind);
-    if (index === undefined) throw new TypeError(`Expected a known event kind, got \`${String(kind)}\``);
+    const known = KINDS.get(kind);
+    if (known === undefined) throw new TypeError(`Expected a known event kind, got \`${String(kind)}\``);
     const identity = this.#identity;
     const worker =
       workerOf === undefined
@@ -194,9 +229,10 @@ export class Dispatcher {
           ? PLACEHOLDER
           : shorten(identity.workerName(engine, workerOf), MAX_QUEUE);
     const data = this.#print(this.#conform(event.data), worker);
-    const text = `{"data":${data},"engine":${this.#engine(engine)},"id":"${this.#ids.next()}","kind":"${kind}","occurred_at":"${this.#time(event.occurredAt)}","task_id":${this.#id(taskId)}}`;
-    const meta = { kind: index, task: taskId === '' ? 0 : taskHash(engine, taskId) };
-    if (this.watch?.on) this.watch.captured(index, meta.task, event.data.runtime_ms, event.data.task_name);
+    const task = this.#tasks.of(engine, taskId);
+    const text = `{"data":${data}${this.#engine(engine)}${this.#ids.next()}${known.text}${this.#times.print(event.occurredAt)}","task_id":${task.text}}`;
+    const meta = { kind: known.index, task: task.hash };
+    if (this.watch?.on) this.watch.captured(known.index, task.hash, event.data.runtime_ms, event.data.task_name);
     if (identity !== undefined) this.#append(text, meta);
     else this.#wait({ text, meta, engine, queue: workerOf });
   }
@@ -221,12 +257,11 @@ export class Dispatcher {
 
   /** The data and the worker's name; that comes last of what events usually have, so a copy is rarely needed. */
   #print(data: EventData, worker: string | undefined): string {
-    if (worker === undefined) return this.#redactor.print(data, 1);
+    if (worker === undefined) return this.#redactor.printLiteral(data);
     for (const key in data) {
-      if (key >= 'worker') return this.#redactor.print({ ...data, worker }, 1);
+      if (key >= 'worker') return this.#redactor.printLiteral({ ...data, worker });
     }
-    const text = this.#redactor.print(data, 1);
-    if (!text.startsWith('{')) return text;
+    const text = this.#redactor.printLiteral(data);
     if (worker !== this.#worker) {
       this.#worker = worker;
       this.#workerText = `"worker":${this.#redactor.print(worker)}}`;
@@ -252,48 +287,21 @@ export class Dispatcher {
       task_name: shortened(task_name, MAX_NAME),
       queue: shortened(queue, MAX_QUEUE),
       worker_name: shortened(worker_name, MAX_QUEUE),
-      parent_task_id: parent_task_id && this.#plainId(parent_task_id),
-      root_task_id: root_task_id && this.#plainId(root_task_id),
+      parent_task_id: parent_task_id && this.#tasks.plain(parent_task_id),
+      root_task_id: root_task_id && this.#tasks.plain(root_task_id),
       priority: PRIORITIES.has(priority) ? priority : 'normal',
     };
   }
 
+  /** What stands in the text between the data and the event's id. */
   #engine(engine: string): string {
     let text = this.#engines.get(engine);
     if (text === undefined) {
-      text = this.#redactor.print(shorten(engine, MAX_ENGINE));
+      text = `,"engine":${this.#redactor.print(shorten(engine, MAX_ENGINE))},"id":"`;
       if (this.#engines.size >= 100) this.#engines.clear();
       this.#engines.set(engine, text);
     }
     return text;
-  }
-
-  /** A printed task id. One that reads as a secret (a job named after a mail address) stays one of its own. */
-  #id(id: string): string {
-    if (id !== this.#lastId) {
-      const text = this.#redactor.print(safe(id));
-      this.#lastIdText = text === REDACTED_TEXT ? `"${hidden(id)}"` : text;
-      this.#lastId = id;
-    }
-    return this.#lastIdText;
-  }
-
-  #plainId(id: string): string {
-    const plain = safe(id);
-    return this.#redactor.print(plain) === REDACTED_TEXT ? hidden(id) : plain;
-  }
-
-  /** ISO 8601 with milliseconds; the part up to the second is printed once a second. */
-  #time(at: number): string {
-    const now = this.#now();
-    const time = at >= now - MAX_AGE && at <= now + MAX_AHEAD ? Math.floor(at) : now;
-    const second = Math.floor(time / 1000);
-    if (second !== this.#second) {
-      this.#secondText = new Date(second * 1000).toISOString().slice(0, 20);
-      this.#second = second;
-    }
-    const ms = time - second * 1000;
-    return `${this.#secondText}${ms < 10 ? '00' : ms < 100 ? '0' : ''}${ms}Z`;
   }
 }
 
@@ -303,21 +311,4 @@ function fits(text: string | undefined, max: number): boolean {
 
 function shortened(text: string | undefined, max: number): string | undefined {
   return typeof text === 'string' ? shorten(text, max) : text;
-}
-
-/** Task ids come safe from the engines; one that is not would lose the event or could not be addressed. */
-function safe(id: string): string {
-  return shorten(UNSAFE.test(id) ? id.replace(UNSAFE_ALL, encodeURIComponent) : id, MAX_ID);
-}
-
-function hidden(id: string): string {
-  return `redacted-${createHash('sha256').update(id).digest('hex').slice(0, 20)}`;
-}
-
-/** FNV-1a; never 0, which means: about no task. */
-export function taskHash(engine: string, taskId: string): number {
-  let hash = 0x811c9dc5;
-  for (let i = 0; i < engine.length; i++) hash = Math.imul(hash ^ engine.charCodeAt(i), 0x01000193);
-  for (let i = 0; i < taskId.length; i++) hash = Math.imul(hash ^ taskId.charCodeAt(i), 0x01000193);
-  return hash >>> 0 || 1;
 }

@@ -10,6 +10,8 @@ export interface KeyRule {
   readonly name: string;
   /** The printed name and its colon. */
   readonly text: string;
+  /** The same behind a comma. */
+  readonly next: string;
   /** UTF-8 of the text. */
   readonly bytes: number;
   /** Everything below is `[REDACTED]`. */
@@ -100,13 +102,19 @@ export class Printer {
   readonly #rules: PrintRules;
   readonly #shapes: Shapes;
   /** The objects the walk is in, outermost first; `#level` of them. */
-  readonly #above: object[] = [];
+  #above: object[] | undefined;
   #level = 0;
   #left: number = LIMITS.bytes;
 
   constructor(rules: PrintRules, shapes: Shapes) {
     this.#rules = rules;
     this.#shapes = shapes;
+  }
+
+  /** The text of an object literal that is no host's: it is not asked what else it may be. */
+  literal(object: object): string {
+    const keys = Object.keys(object);
+    return this.#members(object as { [key: string]: unknown }, keys, keys.length, 1, false);
   }
 
   /** The text of a value; undefined where `JSON.stringify` would leave it out. */
@@ -150,6 +158,7 @@ export class Printer {
   }
 
   #object(value: object, depth: number, secret: boolean): string | undefined {
+    this.#above ??= [];
     const above = this.#above;
     const level = this.#level;
     for (let i = 0; i < level; i++) if (above[i] === value) return '"[circular]"';
@@ -203,7 +212,7 @@ export class Printer {
         return `{${text}${text && ','}${rule.text}"[truncated${more > 0 ? `, and ${more} more keys` : ''}]"}`;
       }
       const item = this.print(read(object, sorted[i] as string), depth + 1, secret || rule.secret);
-      if (item !== undefined) text += text === '' ? rule.text + item : `,${rule.text}${item}`;
+      if (item !== undefined) text += (text === '' ? rule.text : rule.next) + item;
     }
     return `{${text}}`;
   }

@@ -86,6 +86,11 @@ export class Redactor {
     return new Printer(this.#rules, this.#shapes).print(value, depth, false) ?? 'null';
   }
 
+  /** As `print(value, 1)`, for an object literal that a caller made of values of the host. Throws what its getters throw. */
+  printLiteral(literal: object): string {
+    return new Printer(this.#rules, this.#shapes).literal(literal);
+  }
+
   #key(key: string): KeyRule {
     const known = this.#keys.get(key);
     if (known !== undefined) return known;
@@ -94,6 +99,7 @@ export class Redactor {
     const rule: KeyRule = {
       name,
       text: `${text}:`,
+      next: `,${text}:`,
       bytes: Buffer.byteLength(text) + 1,
       secret: isSecretKey(key) || matches(this.#keyPatterns, key.length > 1024 ? key.slice(0, 1024) : key),
       plain: name === key && !/[\ud800-\udfff]/.test(key),

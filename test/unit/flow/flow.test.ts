@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { taskHash } from '../../../src/dispatcher.js';
 import type { EventKind } from '../../../src/engine.js';
+import { taskHash } from '../../../src/task-ids.js';
 import { Simulation, type Told, WHOLE, work } from './simulation.js';
 
 const worst = (told: readonly Told[]): number => told.reduce((most, { late }) => Math.max(most, late), 0);

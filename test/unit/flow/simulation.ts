@@ -1,10 +1,11 @@
-import { EVENT_KINDS, taskHash } from '../../../src/dispatcher.js';
+import { EVENT_KINDS } from '../../../src/dispatcher.js';
 import type { EventKind } from '../../../src/engine.js';
 import { Flow, type FlowOptions } from '../../../src/flow/flow.js';
 import { Watch } from '../../../src/flow/watch.js';
 import { memoryJournal } from '../../../src/journal/memory.js';
 import { Outflow } from '../../../src/link/outflow.js';
 import { createLog } from '../../../src/log.js';
+import { taskHash } from '../../../src/task-ids.js';
 
 export interface Told {
   readonly task: string;
