@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { EventData, EventKind, TaskEvent } from './engine.js';
 import { shorten } from './identity.js';
 import type { Journal, RecordMeta } from './journal/journal.js';
+import type { Member } from './printer.js';
 import type { Redactor } from './redactor.js';
 import { TaskIds } from './task-ids.js';
 
@@ -159,7 +160,7 @@ export class Dispatcher {
   #recorded = 0;
   #dropped = 0;
   #worker: string | undefined;
-  #workerText = '';
+  #workerMember: Member | undefined;
   readonly #ids = new EventIds();
   readonly #times: Times;
   readonly #tasks: TaskIds;
@@ -261,12 +262,12 @@ export class Dispatcher {
     for (const key in data) {
       if (key >= 'worker') return this.#redactor.printLiteral({ ...data, worker });
     }
-    const text = this.#redactor.printLiteral(data);
     if (worker !== this.#worker) {
+      const text = `"worker":${this.#redactor.print(worker)}`;
       this.#worker = worker;
-      this.#workerText = `"worker":${this.#redactor.print(worker)}}`;
+      this.#workerMember = { text, next: `,${text}` };
     }
-    return text === '{}' ? `{${this.#workerText}` : `${text.slice(0, -1)},${this.#workerText}`;
+    return this.#redactor.printLiteral(data, this.#workerMember);
   }
 
   /** The data within the brain's limits; a copy only where something must change. */

@@ -41,23 +41,33 @@ export const LIMITS = {
 
 const INT64 = 2n ** 63n;
 
-interface Shape {
+/** A name and what belongs to it, printed. */
+export interface Member {
+  readonly text: string;
+  /** The same behind a comma. */
+  readonly next: string;
+}
+
+interface Shape<Rule> {
   readonly keys: readonly string[];
   /** The same keys sorted by the names they become. */
   readonly sorted: readonly string[];
-  readonly rules: readonly KeyRule[];
+  readonly rules: readonly Rule[];
 }
 
-/** Objects of the same origin have the same keys in the same order: sorted once, recognised by comparing pointers. */
-export class Shapes {
-  readonly #rules: PrintRules;
-  readonly #known: (Shape | undefined)[] = new Array(256).fill(undefined);
+const NO_SHAPE: Shape<never> = { keys: [], sorted: [], rules: [] };
 
-  constructor(rules: PrintRules) {
-    this.#rules = rules;
+/** Objects of the same origin have the same keys in the same order: sorted once, recognised by comparing pointers. */
+export class Shapes<Rule extends KeyRule> {
+  readonly #rule: (key: string) => Rule;
+  readonly #known: (Shape<Rule> | undefined)[] = new Array(256).fill(undefined);
+
+  constructor(rule: (key: string) => Rule) {
+    this.#rule = rule;
   }
 
-  of(keys: readonly string[]): Shape {
+  of(keys: readonly string[]): Shape<Rule> {
+    if (keys.length === 0) return NO_SHAPE;
     const first = keys[0] as string;
     const last = keys[keys.length - 1] as string;
     const slot =
@@ -69,10 +79,10 @@ export class Shapes {
     return shape;
   }
 
-  #make(keys: readonly string[]): Shape {
-    const rules = keys.map((key) => this.#rules.key(key));
+  #make(keys: readonly string[]): Shape<Rule> {
+    const rules = keys.map((key) => this.#rule(key));
     const order = keys.map((_, index) => index);
-    const name = (index: number): string => (rules[index] as KeyRule).name;
+    const name = (index: number): string => (rules[index] as Rule).name;
     if (rules.every((rule) => rule.plain)) {
       order.sort((a, b) => (name(a) < name(b) ? -1 : 1));
     } else {
@@ -83,7 +93,7 @@ export class Shapes {
     return {
       keys: keys.slice(),
       sorted: kept.map((index) => keys[index] as string),
-      rules: kept.map((index) => rules[index] as KeyRule),
+      rules: kept.map((index) => rules[index] as Rule),
     };
   }
 }
@@ -100,21 +110,21 @@ function isSame(a: readonly string[], b: readonly string[]): boolean {
  */
 export class Printer {
   readonly #rules: PrintRules;
-  readonly #shapes: Shapes;
+  readonly #shapes: Shapes<KeyRule>;
   /** The objects the walk is in, outermost first; `#level` of them. */
   #above: object[] | undefined;
   #level = 0;
   #left: number = LIMITS.bytes;
 
-  constructor(rules: PrintRules, shapes: Shapes) {
+  constructor(rules: PrintRules, shapes: Shapes<KeyRule>) {
     this.#rules = rules;
     this.#shapes = shapes;
   }
 
-  /** The text of an object literal that is no host's: it is not asked what else it may be. */
-  literal(object: object): string {
-    const keys = Object.keys(object);
-    return this.#members(object as { [key: string]: unknown }, keys, keys.length, 1, false);
+  /** The value of one member of a literal, on level 2. */
+  member(rule: KeyRule, value: unknown): string | undefined {
+    this.#left -= rule.bytes + 1;
+    return this.#left > 0 ? this.print(value, 2, rule.secret) : '"[truncated]"';
   }
 
   /** The text of a value; undefined where `JSON.stringify` would leave it out. */

@@ -1,7 +1,8 @@
 import { isSecretKey } from './capture/keys.js';
 import { cleaned, ESCAPE, inspect, isWideSecret, SECRET, UNCLEAN, WIDE } from './capture/secrets.js';
 import type { JsonValue } from './engine.js';
-import { type KeyRule, Printer, type PrintRules, REDACTED, Shapes } from './printer.js';
+import { Literals } from './literals.js';
+import { type KeyRule, type Member, Printer, type PrintRules, REDACTED, Shapes } from './printer.js';
 
 export { REDACTED } from './printer.js';
 
@@ -55,7 +56,8 @@ export class Redactor {
   readonly #maxBytes: number;
   readonly #keys = new Map<string, KeyRule>();
   readonly #rules: PrintRules & { cost: number };
-  readonly #shapes: Shapes;
+  readonly #shapes: Shapes<KeyRule>;
+  readonly #literals: Literals;
 
   /** Throws `RedactorError` when a pattern is no regular expression or the limit is out of range. */
   constructor({ extraKeyPatterns = [], extraValuePatterns = [], maxStringBytes = 8192 }: RedactorOptions = {}) {
@@ -69,7 +71,8 @@ export class Redactor {
     this.#valuePatterns = compile('extraValuePatterns', extraValuePatterns);
     this.#maxBytes = maxStringBytes;
     this.#rules = { cost: 0, key: (key) => this.#key(key), text: (text) => this.#text(text) };
-    this.#shapes = new Shapes(this.#rules);
+    this.#shapes = new Shapes(this.#rules.key);
+    this.#literals = new Literals(this.#rules, this.#shapes);
   }
 
   /** A redacted copy that is plain JSON; integers beyond 2⁵³ lose digits, undefined becomes null. Never throws. */
@@ -86,9 +89,9 @@ export class Redactor {
     return new Printer(this.#rules, this.#shapes).print(value, depth, false) ?? 'null';
   }
 
-  /** As `print(value, 1)`, for an object literal that a caller made of values of the host. Throws what its getters throw. */
-  printLiteral(literal: object): string {
-    return new Printer(this.#rules, this.#shapes).literal(literal);
+  /** As `print(literal, 1)`, see `Literals`. Throws what getters of the literal itself throw. */
+  printLiteral(literal: object, last?: Member): string {
+    return this.#literals.print(literal, last);
   }
 
   #key(key: string): KeyRule {

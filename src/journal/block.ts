@@ -1,6 +1,5 @@
-import { encodeRecord, kindAt, lengthAt, MAX_TEXT, RECORD_HEADER, taskAt } from './format.js';
+import { encodeRecords, kindAt, lengthAt, MAX_TEXT, RECORD_HEADER, taskAt } from './format.js';
 import type { Position, RecordMeta } from './journal.js';
-import { UNKNOWN_KIND } from './losses.js';
 
 /** Encoded records in a row: the first `length` of `bytes`. */
 export interface Block {
@@ -16,6 +15,9 @@ const INITIAL = 64 << 10;
 /** A turn of the event loop with more is written in several pieces. */
 const LARGEST = 1 << 20;
 
+/** Texts that wait to be encoded together. */
+const TOGETHER = 32;
+
 /** Collects the records of one turn of the event loop, encoded. */
 export class BlockBuilder {
   #bytes = Buffer.allocUnsafeSlow(INITIAL);
@@ -23,6 +25,12 @@ export class BlockBuilder {
   #used = 0;
   #records = 0;
   #at = 0;
+  #texts: string[] = [];
+  #metas: RecordMeta[] = [];
+  /** Bytes that suffice for the records that wait. */
+  #wanted = 0;
+  /** Position of the next record. */
+  #next: Position = 0;
 
   get records(): number {
     return this.#records;
@@ -30,16 +38,23 @@ export class BlockBuilder {
 
   /** False when the text does not fit: take the block out first, or, when it is empty, give up. */
   add(text: string, meta: RecordMeta, position: Position): boolean {
-    if (this.#used + RECORD_HEADER + text.length * 3 > this.#bytes.length && !this.#grow(text)) return false;
+    const wanted = RECORD_HEADER + text.length * 3;
+    if (this.#used + this.#wanted + wanted > this.#bytes.length || this.#texts.length === TOGETHER) {
+      this.#encode();
+      if (this.#used + wanted > this.#bytes.length && !this.#grow(text)) return false;
+    }
     if (this.#records === 0) this.#at = Date.now();
-    const kind = Math.min(meta.kind, UNKNOWN_KIND);
-    this.#used = encodeRecord(this.#bytes, this.#view, this.#used, text, kind, meta.task, position, this.#at);
+    this.#texts.push(text);
+    this.#metas.push(meta);
+    this.#wanted += wanted;
+    this.#next = position + 1;
     this.#records++;
     return true;
   }
 
   /** What was collected, with `end` as the position behind it. Valid until the next `add`; empties the builder. */
   take(end: Position): Block {
+    this.#encode();
     const block: Block = {
       bytes: this.#bytes,
       length: this.#used,
@@ -51,6 +66,16 @@ export class BlockBuilder {
     this.#used = 0;
     this.#records = 0;
     return block;
+  }
+
+  #encode(): void {
+    const texts = this.#texts;
+    if (texts.length === 0) return;
+    const first = this.#next - texts.length;
+    this.#used = encodeRecords(this.#bytes, this.#view, this.#used, texts, this.#metas, first, this.#at);
+    this.#texts = [];
+    this.#metas = [];
+    this.#wanted = 0;
   }
 
   #grow(text: string): boolean {

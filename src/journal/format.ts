@@ -1,6 +1,6 @@
 import { crc32 } from 'node:zlib';
 import { checksum } from './checksum.js';
-import type { Position } from './journal.js';
+import type { Position, RecordMeta } from './journal.js';
 import { KINDS, UNKNOWN_KIND } from './losses.js';
 
 /*
@@ -75,31 +75,53 @@ export function decodeSegmentHeader(bytes: Buffer, start: Position): SegmentHead
   };
 }
 
+/** Stands between texts that are written at once, where headers come. */
+const GAP = ' '.repeat(RECORD_HEADER);
+
 /**
- * Writes one record at `at` and returns the offset behind it. `bytes` has room for `RECORD_HEADER` and three bytes for
- * every unit of `text`; `view` is of the same memory (four times as fast as the methods of Buffer).
+ * Writes records from `at` on, the first at `position`, and returns the offset behind them. `bytes` has room for
+ * `RECORD_HEADER` and three bytes for every unit of each text; `view` is of the same memory (four times as fast as the
+ * methods of Buffer).
  */
-export function encodeRecord(
+export function encodeRecords(
   bytes: Buffer,
   view: DataView,
   at: number,
-  text: string,
-  kind: number,
-  task: number,
+  texts: readonly string[],
+  metas: readonly RecordMeta[],
   position: Position,
   time: number,
 ): number {
-  const length = bytes.write(text, at + RECORD_HEADER, 'utf8');
-  const end = at + RECORD_HEADER + length;
+  // All texts in one go: of what writing one takes, more is the way into native code than the copying.
+  const joined = texts.join(GAP);
+  const ascii = bytes.write(joined, at + RECORD_HEADER, 'utf8') === joined.length;
+  let end = at;
+  for (let i = 0; i < texts.length; i++) {
+    const from = end + RECORD_HEADER;
+    const text = texts[i] as string;
+    const length = ascii ? text.length : bytes.write(text, from, 'utf8');
+    encodeHeader(view, end, length, metas[i] as RecordMeta, position + i, time);
+    end = from + length;
+  }
+  return end;
+}
+
+function encodeHeader(
+  view: DataView,
+  at: number,
+  length: number,
+  { kind, task }: RecordMeta,
+  position: Position,
+  time: number,
+): void {
   view.setUint32(at + 4, length, true);
   view.setUint32(at + 8, position, true);
   view.setUint32(at + 12, task, true);
   view.setUint32(at + 16, time, true);
   view.setUint16(at + 20, time / 2 ** 32, true);
-  view.setUint8(at + 22, kind);
+  view.setUint8(at + 22, Math.min(kind, UNKNOWN_KIND));
   view.setUint8(at + MARKER_AT, MARKER);
-  view.setUint32(at, checksum(view, at + 4, end), true);
-  return end;
+  view.setUint32(at, checksum(view, at + 4, at + RECORD_HEADER + length), true);
 }
 
 export const lengthAt = (bytes: Buffer, at: number): number => bytes.readUInt32LE(at + 4);

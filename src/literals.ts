@@ -1,0 +1,95 @@
+import { type KeyRule, LIMITS, type Member, Printer, type PrintRules, REDACTED, Shapes } from './printer.js';
+
+const REDACTED_TEXT = `"${REDACTED}"`;
+/** Longest text that is remembered, in UTF-16 units. */
+const SHORT = 64;
+/** Texts remembered for a name; a power of two. */
+const SLOTS = 128;
+/** What comes as often is worth a text in one piece. */
+const OFTEN = 4;
+/** Names for which texts are remembered. */
+const MAX_NAMES = 256;
+
+interface Known {
+  readonly value: string;
+  seen: number;
+  member: Member | undefined;
+}
+
+interface LiteralRule extends KeyRule {
+  /** What came under this name lately; undefined: it is secret, or there are too many names. */
+  readonly known: (Known | undefined)[] | undefined;
+}
+
+/**
+ * Prints object literals that a caller made of values of the host, as events have them: the literal itself is not asked
+ * what else it may be, and its short texts, the same names again and again, are remembered with their keys.
+ */
+export class Literals {
+  readonly #rules: PrintRules;
+  readonly #shapes: Shapes<KeyRule>;
+  readonly #literalShapes: Shapes<LiteralRule>;
+  readonly #names = new Map<string, LiteralRule['known']>();
+
+  /** `shapes` are those of the values inside. */
+  constructor(rules: PrintRules, shapes: Shapes<KeyRule>) {
+    this.#rules = rules;
+    this.#shapes = shapes;
+    this.#literalShapes = new Shapes((key) => {
+      const rule = rules.key(key);
+      return { ...rule, known: rule.secret ? undefined : this.#knownOf(key) };
+    });
+  }
+
+  /** The text as `Printer` has it; `last` is a member more, whose name comes behind all others. */
+  print(literal: object, last?: Member): string {
+    const keys = Object.keys(literal);
+    if (keys.length > LIMITS.keys) keys.length = LIMITS.keys;
+    const { sorted, rules } = this.#literalShapes.of(keys);
+    let printer: Printer | undefined;
+    let text = '{';
+    let first = true;
+    for (let i = 0; i < sorted.length; i++) {
+      const rule = rules[i] as LiteralRule;
+      const value = (literal as { readonly [key: string]: unknown })[sorted[i] as string];
+      if (value === undefined) continue;
+      if (typeof value === 'string' && value.length <= SHORT) {
+        text += this.#short(rule, value, first);
+      } else {
+        printer ??= new Printer(this.#rules, this.#shapes);
+        const item = printer.member(rule, value);
+        if (item === undefined) continue;
+        text += first ? rule.text : rule.next;
+        text += item;
+      }
+      first = false;
+    }
+    if (last !== undefined) text += first ? last.text : last.next;
+    return `${text}}`;
+  }
+
+  #short(rule: LiteralRule, value: string, first: boolean): string {
+    const { length } = value;
+    const slot = length < 2 ? length : (value.charCodeAt(length - 1) + value.charCodeAt(length - 2) * 17) & (SLOTS - 1);
+    const known = rule.known?.[slot];
+    const isKnown = known !== undefined && known.value === value;
+    if (isKnown && known.member !== undefined) return first ? known.member.text : known.member.next;
+    const item = rule.secret ? REDACTED_TEXT : this.#rules.text(value);
+    if (!isKnown) {
+      if (rule.known !== undefined) rule.known[slot] = { value, seen: 1, member: undefined };
+    } else if (++known.seen === OFTEN) {
+      known.member = { text: flat(rule.text + item), next: flat(rule.next + item) };
+    }
+    return (first ? rule.text : rule.next) + item;
+  }
+
+  #knownOf(key: string): LiteralRule['known'] {
+    if (!this.#names.has(key) && this.#names.size < MAX_NAMES) this.#names.set(key, new Array(SLOTS).fill(undefined));
+    return this.#names.get(key);
+  }
+}
+
+/** In one piece: what is put together by `+` is a tree to V8, walked each time it is copied. */
+function flat(text: string): string {
+  return Buffer.from(text).toString();
+}
