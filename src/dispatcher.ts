@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { EventData, EventKind, TaskEvent } from './engine.js';
 import { shorten } from './identity.js';
 import type { Journal, RecordMeta } from './journal/journal.js';
-import type { Member } from './printer.js';
+import type { NamedMember } from './literals.js';
 import type { Redactor } from './redactor.js';
 import { TaskIds } from './task-ids.js';
 
@@ -160,7 +160,7 @@ export class Dispatcher {
   #recorded = 0;
   #dropped = 0;
   #worker: string | undefined;
-  #workerMember: Member | undefined;
+  #workerMember: NamedMember | undefined;
   readonly #ids = new EventIds();
   readonly #times: Times;
   readonly #tasks: TaskIds;
@@ -224,12 +224,8 @@ export class Dispatcher {
     if (known === undefined) throw new TypeError(`Expected a known event kind, got \`${String(kind)}\``);
     const identity = this.#identity;
     const worker =
-      workerOf === undefined
-        ? undefined
-        : identity === undefined
-          ? PLACEHOLDER
-          : shorten(identity.workerName(engine, workerOf), MAX_QUEUE);
-    const data = this.#print(this.#conform(event.data), worker);
+      workerOf === undefined ? undefined : this.#member(identity?.workerName(engine, workerOf) ?? PLACEHOLDER);
+    const data = this.#redactor.printLiteral(this.#conform(event.data), worker);
     const task = this.#tasks.of(engine, taskId);
     const text = `{"data":${data}${this.#engine(engine)}${this.#ids.next()}${known.text}${this.#times.print(event.occurredAt)}","task_id":${task.text}}`;
     const meta = { kind: known.index, task: task.hash };
@@ -256,18 +252,14 @@ export class Dispatcher {
     return text.replace(`"${PLACEHOLDER}"`, () => this.#redactor.print(shorten(worker, MAX_QUEUE)));
   }
 
-  /** The data and the worker's name; that comes last of what events usually have, so a copy is rarely needed. */
-  #print(data: EventData, worker: string | undefined): string {
-    if (worker === undefined) return this.#redactor.printLiteral(data);
-    for (const key in data) {
-      if (key >= 'worker') return this.#redactor.printLiteral({ ...data, worker });
-    }
-    if (worker !== this.#worker) {
-      const text = `"worker":${this.#redactor.print(worker)}`;
+  /** The name of a worker as a member of the data. */
+  #member(worker: string): NamedMember {
+    if (worker !== this.#worker || this.#workerMember === undefined) {
+      const text = `"worker":${this.#redactor.print(shorten(worker, MAX_QUEUE))}`;
       this.#worker = worker;
-      this.#workerMember = { text, next: `,${text}` };
+      this.#workerMember = { name: 'worker', text, next: `,${text}` };
     }
-    return this.#redactor.printLiteral(data, this.#workerMember);
+    return this.#workerMember;
   }
 
   /** The data within the brain's limits; a copy only where something must change. */

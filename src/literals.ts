@@ -10,6 +10,11 @@ const OFTEN = 4;
 /** Names for which texts are remembered. */
 const MAX_NAMES = 256;
 
+/** A member whose text is had already. */
+export interface NamedMember extends Member {
+  readonly name: string;
+}
+
 interface Known {
   readonly value: string;
   seen: number;
@@ -41,16 +46,26 @@ export class Literals {
     });
   }
 
-  /** The text as `Printer` has it; `last` is a member more, whose name comes behind all others. */
-  print(literal: object, last?: Member): string {
+  /** The text as `Printer` has it; `more` is a member besides, in place of one of its name. */
+  print(literal: object, more?: NamedMember): string {
     const keys = Object.keys(literal);
     if (keys.length > LIMITS.keys) keys.length = LIMITS.keys;
     const { sorted, rules } = this.#literalShapes.of(keys);
     let printer: Printer | undefined;
     let text = '{';
     let first = true;
+    // What comes behind all others need not be compared with each.
+    let rest = more;
+    const isLast =
+      more === undefined || sorted.length === 0 || (rules[sorted.length - 1] as LiteralRule).name < more.name;
     for (let i = 0; i < sorted.length; i++) {
       const rule = rules[i] as LiteralRule;
+      if (!isLast && rest !== undefined && rule.name >= rest.name) {
+        text += first ? rest.text : rest.next;
+        first = false;
+        rest = undefined;
+      }
+      if (!isLast && rule.name === more?.name) continue;
       const value = (literal as { readonly [key: string]: unknown })[sorted[i] as string];
       if (value === undefined) continue;
       if (typeof value === 'string' && value.length <= SHORT) {
@@ -64,7 +79,7 @@ export class Literals {
       }
       first = false;
     }
-    if (last !== undefined) text += first ? last.text : last.next;
+    if (rest !== undefined) text += first ? rest.text : rest.next;
     return `${text}}`;
   }
 

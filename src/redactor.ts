@@ -1,8 +1,8 @@
 import { isSecretKey } from './capture/keys.js';
 import { cleaned, ESCAPE, inspect, isWideSecret, SECRET, UNCLEAN, WIDE } from './capture/secrets.js';
 import type { JsonValue } from './engine.js';
-import { Literals } from './literals.js';
-import { type KeyRule, type Member, Printer, type PrintRules, REDACTED, Shapes } from './printer.js';
+import { Literals, type NamedMember } from './literals.js';
+import { type KeyRule, Printer, type PrintRules, REDACTED, Shapes } from './printer.js';
 
 export { REDACTED } from './printer.js';
 
@@ -90,8 +90,8 @@ export class Redactor {
   }
 
   /** As `print(literal, 1)`, see `Literals`. Throws what getters of the literal itself throw. */
-  printLiteral(literal: object, last?: Member): string {
-    return this.#literals.print(literal, last);
+  printLiteral(literal: object, more?: NamedMember): string {
+    return this.#literals.print(literal, more);
   }
 
   #key(key: string): KeyRule {

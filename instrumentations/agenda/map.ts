@@ -61,8 +61,13 @@ function event(kind: EventKind, engine: string, id: string, at: number, data: Ev
   return { kind, engine, taskId: id, occurredAt: at, data, workerOf: here ? '' : undefined };
 }
 
-const iso = (time: number | undefined): string | undefined =>
-  time === undefined ? undefined : new Date(time).toISOString();
+/** Jobs that were added at once were so in one millisecond. */
+let lastIso = { time: 0, text: new Date(0).toISOString() };
+
+function iso(time: number | undefined): string | undefined {
+  if (time !== undefined && time !== lastIso.time) lastIso = { time, text: new Date(time).toISOString() };
+  return time === undefined ? undefined : lastIso.text;
+}
 
 /** When it shall run, where that is later. */
 function eta({ nextRunAt }: Attrs, at: number): string | undefined {

@@ -118,10 +118,10 @@ const isJob = (value: unknown): value is ForeignJob => typeof value === 'object'
 
 const TELLING: ReadonlySet<unknown> = new Set(['start', 'success', 'fail', 'retry', 'complete']);
 
-/** `args` as given to `emit`: the event is the first of them. */
-const told = guard('the events of Agenda', (event: unknown, args: readonly unknown[]) => {
+/** `emit(event, a, b)`. */
+const told = guard('the events of Agenda', (event: unknown, a: unknown, b: unknown) => {
   // Events of other processes that the library repeats here end in `true`, and carry no job.
-  const job = event === 'fail' ? args[2] : args[1];
+  const job = event === 'fail' ? b : a;
   if (!isJob(job)) return;
   switch (event) {
     case 'start':
@@ -133,10 +133,10 @@ const told = guard('the events of Agenda', (event: unknown, args: readonly unkno
       break;
     case 'fail':
       observe.adopt(job, true);
-      observe.onFail(job, args[1]);
+      observe.onFail(job, a);
       break;
     case 'retry':
-      observe.onRetry(job, args[2] as { nextRunAt?: Date } | undefined);
+      observe.onRetry(job, b as { nextRunAt?: Date } | undefined);
       break;
     case 'complete':
       observe.onComplete(job);
@@ -146,7 +146,8 @@ const told = guard('the events of Agenda', (event: unknown, args: readonly unkno
 function watchedEmit(stands: Method): Method {
   return function (this: unknown, ...args) {
     // The second name of each event, `start:<job>`, tells nothing more.
-    if (TELLING.has(args[0]) && args.at(-1) !== true) told(args[0], args);
+    // Nothing else gets hold of the arguments: so they need not be made an array.
+    if (TELLING.has(args[0]) && args[args.length - 1] !== true) told(args[0], args[1], args[2]);
     return Reflect.apply(stands, this, args);
   };
 }
