@@ -85,6 +85,8 @@ await host(async (jobs) => {
     });
     for (let i = 0; i < some; i++) await agenda.now('send-mail', { to: 'someone', template: 'welcome', attempt: i });
     await done;
+    // As any database would: what a turn of the event loop holds is let go.
+    await new Promise(setImmediate);
   }
 });
 await agenda.stop();

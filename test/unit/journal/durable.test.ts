@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { openJournal } from '../../../src/journal/durable.js';
 import { JournalError } from '../../../src/journal/errors.js';
+import type { RecordMeta } from '../../../src/journal/journal.js';
 import type { JournalProblem } from '../../../src/journal/options.js';
 import { openJournalReader } from '../../../src/journal/reader.js';
 import { ALL, META, MIB, open, readAll, scratch, turn } from './support.js';
@@ -28,6 +29,22 @@ describe('openJournal', () => {
     second.append('four', META);
     expect(readAll(second)).toEqual(['{"ü":"€😀"}', '', 'four']);
     expect(second.losses.records).toBe(0);
+  });
+
+  it('keeps the records of one turn apart, however many, wide and large they are', async () => {
+    const dir = scratch();
+    const journal = open(dir);
+    const texts = Array.from({ length: 500 }, (_, n) =>
+      n % 7 === 3 ? `€${n}😀` : n % 50 === 49 ? 'x'.repeat(n * 200) : `${n}`,
+    );
+    const metas = texts.map((_, n) => ({ kind: n % 14, task: n * 7919 }));
+    for (const [n, text] of texts.entries()) journal.append(text, metas[n] as RecordMeta);
+    await turn();
+    const batch = journal.read(0, ALL);
+    expect(batch?.records.map(String)).toEqual(texts);
+    expect(batch?.metas).toEqual(metas);
+    journal.close();
+    expect(readAll(open(dir))).toEqual(texts);
   });
 
   it('makes folders and files for its user alone', () => {
