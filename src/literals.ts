@@ -8,7 +8,7 @@ const SLOTS = 128;
 /** What comes as often is worth a text in one piece. */
 const OFTEN = 4;
 /** Names for which texts are remembered. */
-const MAX_NAMES = 256;
+const MAX_NAMES = 64;
 
 /** A member whose text is had already. */
 export interface NamedMember extends Member {
@@ -91,7 +91,8 @@ export class Literals {
     if (isKnown && known.member !== undefined) return first ? known.member.text : known.member.next;
     const item = rule.secret ? REDACTED_TEXT : this.#rules.text(value);
     if (!isKnown) {
-      if (rule.known !== undefined) rule.known[slot] = { value, seen: 1, member: undefined };
+      // No secret stays here longer than it has to.
+      if (rule.known !== undefined && item !== REDACTED_TEXT) rule.known[slot] = { value, seen: 1, member: undefined };
     } else if (++known.seen === OFTEN) {
       known.member = { text: flat(rule.text + item), next: flat(rule.next + item) };
     }
