@@ -104,6 +104,31 @@ const withoutFaces = (text) =>
     return `const ${name} = (({ ${fields} }) => ({ ${fields} }))(${module});`;
   });
 
+/** Names that the modules declare so outside of all functions. */
+const declared = (modules, keyword) =>
+  new Set(
+    modules.flatMap((module) =>
+      Array.from(
+        readFileSync(module, 'utf8').matchAll(new RegExp(`^(?:export )?${keyword} ([\\w$]+)`, 'gm')),
+        ([, name]) => name,
+      ),
+    ),
+  );
+
+/**
+ * esbuild makes variables of what its modules declare as constants. V8 believes constants, and looks at variables each
+ * time: a tenth of what an event costs on Node 20. A number behind a name tells names apart that two modules have.
+ */
+function withConstants(text, modules) {
+  const constants = declared(modules, '(?:const|class)');
+  const variables = declared(modules, 'let');
+  return text.replace(/^var ([\w$]+?)(\d*) = /gm, (statement, name, number) => {
+    const names = [name, name + number];
+    const isConstant = names.some((one) => constants.has(one)) && !names.some((one) => variables.has(one));
+    return isConstant ? statement.replace('var', 'const') : statement;
+  });
+}
+
 const texts = new Map();
 for (const file of FILES) {
   let built = await bundle(file, file.modules);
@@ -111,7 +136,7 @@ for (const file of FILES) {
   const modules = inside.map((input) => join(DIST, input));
   if (!file.alone) for (const module of modules) homes.set(module, file.path);
   if (file.inner) built = await bundle(file, [...new Set([...file.modules, ...modules])]);
-  texts.set(file.path, withoutFaces(built.outputFiles[0].text));
+  texts.set(file.path, withConstants(withoutFaces(built.outputFiles[0].text), modules));
 }
 
 for (const { parentPath, name } of readdirSync(DIST, { recursive: true, withFileTypes: true })) {
