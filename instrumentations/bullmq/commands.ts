@@ -199,12 +199,18 @@ async function cancelRun(run: Run, id: string): Promise<JsonValue> {
   return { cancelled: 'active', how: 'abandoned', note: 'its result is dropped; its code may still be running' };
 }
 
+/** What there is to say where nothing is left to cancel. */
+function overIn(state: string): JsonObject | undefined {
+  if (FINISHED.has(state)) return { noop: true, reason: `already ${state}` };
+  return state === 'unknown' ? { noop: true, reason: 'the broker does not have it' } : undefined;
+}
+
 const cancel: Handler = async (subject, { parameters }) => {
   const task = required(parameters, 'task_id');
   const { queue, label, id } = await locate(subject, task);
   const state = await stateOf(queue, id);
-  if (FINISHED.has(state)) return { noop: true, reason: `already ${state}` };
-  if (state === 'unknown') return { noop: true, reason: 'the broker does not have it' };
+  const over = overIn(state);
+  if (over !== undefined) return over;
   if (state !== 'active') {
     const removed = await queue.remove(id).catch((error: unknown) => {
       if (/job scheduler/.test(exceptionText(error))) return -1;
@@ -221,6 +227,9 @@ const cancel: Handler = async (subject, { parameters }) => {
   );
   const run = runs.find(({ job }) => job.id === id);
   if (run !== undefined) return cancelRun(run, id);
+  // It may have ended here while the broker's word was on its way.
+  const ended = overIn(await stateOf(queue, id));
+  if (ended !== undefined) return ended;
   throw new CommandError('not_found', `${task} runs in another process: only the process that runs it can cancel it`);
 };
 
