@@ -1,6 +1,5 @@
-import { type KeyRule, LIMITS, type Member, Printer, type PrintRules, REDACTED, Shapes } from './printer.js';
+import { type KeyRule, LIMITS, type Member, Printer, type PrintRules, REDACTED_TEXT, Shapes } from './printer.js';
 
-const REDACTED_TEXT = `"${REDACTED}"`;
 /** Longest text that is remembered, in UTF-16 units. */
 const SHORT = 64;
 /** Texts remembered for a name; a power of two. */

@@ -2,7 +2,7 @@ import { types } from 'node:util';
 import { compareCodePoints, pythonNumber } from './protocol/canonical.js';
 
 export const REDACTED = '[REDACTED]';
-const REDACTED_TEXT = `"${REDACTED}"`;
+export const REDACTED_TEXT = `"${REDACTED}"`;
 
 /** What a key of an object becomes. */
 export interface KeyRule {

@@ -2,11 +2,10 @@ import { isSecretKey } from './capture/keys.js';
 import { cleaned, ESCAPE, inspect, isWideSecret, SECRET, UNCLEAN, WIDE } from './capture/secrets.js';
 import type { JsonValue } from './engine.js';
 import { Literals, type NamedMember } from './literals.js';
-import { type KeyRule, Printer, type PrintRules, REDACTED, Shapes } from './printer.js';
+import { type KeyRule, Printer, type PrintRules, REDACTED_TEXT, Shapes } from './printer.js';
 
 export { REDACTED } from './printer.js';
 
-const REDACTED_TEXT = `"${REDACTED}"`;
 /** Keys whose rule is remembered; a host that makes up keys (ids, dates) starts the memory anew. */
 const KNOWN_KEYS = 4096;
 /** Room for `[...N more bytes truncated]`, so that the brain, whose limit is the same, does not cut again. */

@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
 import { shorten } from './identity.js';
-import { REDACTED, type Redactor } from './redactor.js';
+import { REDACTED_TEXT } from './printer.js';
+import type { Redactor } from './redactor.js';
 
 /** What a PostgreSQL brain's column holds (protocol.md §4.1): a longer id would lose the event. */
 const MAX_ID = 200;
-const REDACTED_TEXT = `"${REDACTED}"`;
 /** A power of two: tasks that run at once meet in one slot rarely. */
 const SLOTS = 256;
 
