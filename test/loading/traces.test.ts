@@ -77,9 +77,10 @@ class Host implements AsyncDisposable {
     return [...new Set(this.spans().map(kind))].sort();
   }
 
-  /** Neither as the address of a span, nor in any other of its attributes. */
-  mentions(text: string): readonly Span[] {
-    return this.spans().filter(({ attributes }) => JSON.stringify(attributes).includes(text));
+  /** With this port in an attribute: its value, or behind a host's name; its digits also occur within times. */
+  mentions(port: string): readonly Span[] {
+    const found = new RegExp(`:"?${port}(?!\\d)`);
+    return this.spans().filter(({ attributes }) => found.test(JSON.stringify(attributes)));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
