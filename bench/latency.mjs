@@ -1,5 +1,5 @@
 /**
- * How soon a brain knows, on an idle link: `node bench/latency.mjs [times]` after `npm run build`. The host is a process
+ * How soon a brain knows, on an idle link and while events trickle in: `node bench/latency.mjs [times]` after `npm run build`. The host is a process
  * of its own with an engine that does nothing; both read the clock of this machine.
  */
 import { spawn } from 'node:child_process';
@@ -12,6 +12,7 @@ import { makeHome } from './servers.mjs';
 
 const [times = 300] = process.argv.slice(2).map(Number);
 const IDLE_MS = 40;
+const STEADY_MS = 5;
 
 const brain = await stubBrain();
 const host = spawn(process.execPath, [fileURLToPath(new URL('./host/latency.mjs', import.meta.url))], {
@@ -21,13 +22,18 @@ const host = spawn(process.execPath, [fileURLToPath(new URL('./host/latency.mjs'
 await once(createInterface({ input: host.stdout }), 'line');
 await sleep(3000);
 
+/** Milliseconds from the capture of an event until the brain has it. */
+async function captured(name) {
+  host.stdin.write(`${name}\n`);
+  const { data } = await brain.waitFor({ taskId: `mail:${name}` });
+  return performance.timeOrigin + performance.now() - data.args[0].at;
+}
+
 const events = [];
 const commands = [];
 for (let n = 0; n < times; n++) {
   await sleep(IDLE_MS);
-  host.stdin.write(`${n}\n`);
-  const { data } = await brain.waitFor({ taskId: `mail:${n}` });
-  events.push(performance.timeOrigin + performance.now() - data.args[0].at);
+  events.push(await captured(n));
   await sleep(IDLE_MS);
   const began = performance.now();
   const { status } = await brain.command({
@@ -37,6 +43,12 @@ for (let n = 0; n < times; n++) {
   if (status !== 'success') throw new Error(`the command ended as ${status}`);
   commands.push(performance.now() - began);
 }
+const steady = [];
+for (let n = 0; n < times; n++) {
+  await sleep(STEADY_MS);
+  steady.push(captured(`steady-${n}`));
+}
+const trickle = await Promise.all(steady);
 host.stdin.end();
 await once(host, 'exit');
 await brain.close();
@@ -48,4 +60,5 @@ const row = (what, list) => {
 };
 console.log(`node ${process.version}, ${times} times each, ${IDLE_MS} ms apart\n`);
 row('event captured → at the brain', events);
+row(`event captured → at the brain, one every ${STEADY_MS} ms`, trickle);
 row('command sent → result at the brain', commands);

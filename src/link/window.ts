@@ -31,9 +31,11 @@ const WORTHWHILE = 100;
 export const PATIENCE_MS = 1000;
 /**
  * A smaller frame also waits until so long after the last one, so that a host with a few hundred events a second pays
- * for signature, socket and ack once for several jobs. After a pause nothing waits. Milliseconds.
+ * for signature, socket and ack once for several jobs: twice as long each time while events go on trickling in. After
+ * a pause nothing waits. Milliseconds.
  */
 const SPACING_MS = 15;
+const MAX_SPACING_MS = 50;
 /** How much of the earlier measurements stays with each new one. */
 const MEMORY = 0.7;
 
@@ -50,6 +52,7 @@ export class Window {
   #lastAck = Number.NEGATIVE_INFINITY;
   #lastAdvance = Number.NEGATIVE_INFINITY;
   #lastSent = Number.NEGATIVE_INFINITY;
+  #spacing = SPACING_MS;
 
   /** Events a frame should have now, at most. */
   get frameSize(): number {
@@ -99,14 +102,17 @@ export class Window {
 
   /** Milliseconds for which it is better to gather more than `pending` events; 0: they may go now. */
   early(pending: number, now: number): number {
-    return pending < this.#worthwhile ? Math.max(this.#lastSent + SPACING_MS - now, 0) : 0;
+    return pending < this.#worthwhile ? Math.max(this.#lastSent + this.#spacing - now, 0) : 0;
   }
 
   sent(frame: SentFrame): void {
     this.#frames.push({ ...frame, acked: frame.events === 0 });
     this.#events += frame.events;
     this.#bytes += frame.bytes;
-    if (frame.events > 0) this.#lastSent = frame.sentAt;
+    if (frame.events === 0) return;
+    const goesOn = frame.sentAt - this.#lastSent < this.#spacing * 2;
+    this.#spacing = goesOn ? Math.min(this.#spacing * 2, MAX_SPACING_MS) : SPACING_MS;
+    this.#lastSent = frame.sentAt;
   }
 
   /** The frame an ack is for; undefined when there is none, or when it was acked before. */

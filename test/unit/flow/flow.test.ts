@@ -101,6 +101,7 @@ test('a brain that was away while pressure was high is told everything, when les
   sim.connected = true;
   sim.run(500, quiet);
   expect(sim.captured - captured).toBeGreaterThan(40_000);
+  sim.run(1);
   expect(sim.outflow.empty).toBe(true);
   expect(sim.outflow.leftOut).toBe(leftOut);
 });

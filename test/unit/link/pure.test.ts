@@ -136,6 +136,24 @@ describe('Window', () => {
     expect(window.early(1, 1017)).toBe(0);
   });
 
+  test('gathers longer while events go on trickling in', () => {
+    const window = new Window();
+    const waits: number[] = [];
+    let now = 1000;
+    for (let i = 0; i < 5; i++) {
+      window.sent(frame(String(i), i, i + 1, now));
+      window.ack(String(i), now);
+      const wait = window.early(1, now);
+      waits.push(wait);
+      now += wait;
+    }
+    expect(waits).toEqual([15, 30, 50, 50, 50]);
+    now += 200;
+    expect(window.early(1, now)).toBe(0);
+    window.sent(frame('x', 5, 6, now));
+    expect(window.early(1, now)).toBe(15);
+  });
+
   test('keeps about a second of work with a slow brain and fills up for a fast one', () => {
     const slow = new Window();
     let now = 0;
