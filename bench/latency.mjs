@@ -1,6 +1,7 @@
 /**
- * How soon a brain knows, on an idle link and while events trickle in: `node bench/latency.mjs [times]` after `npm run build`. The host is a process
- * of its own with an engine that does nothing; both read the clock of this machine.
+ * How soon a brain knows, on an idle link and while events trickle in: `node bench/latency.mjs [times]` after
+ * `npm run build`. The host is a process of its own with an engine that does nothing; both read the clock of this
+ * machine.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
